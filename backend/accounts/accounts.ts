@@ -1,0 +1,48 @@
+/**
+ * Accounts of this backend: the only way to an account's data. What is written
+ * to an account passes here, where ownership, fence and limits are checked.
+ */
+import type { Address } from '../../cluster-protocol/ids.ts';
+import type { Credentials } from '../../cluster-protocol/link.ts';
+import type { Store } from '../store/store.ts';
+
+/** An open account, shared by all its sessions; stays open for a while after the last one leaves. */
+export interface Account {
+  readonly address: Address;
+  readonly store: Store;
+  /** Says that the caller no longer needs it. Call once per `open`. */
+  release(): void;
+  /** Aborts when the account must be left: moved, removed, lease lost. Sessions end with the reason. */
+  readonly ended: AbortSignal;
+}
+
+export interface AccountSummary {
+  readonly address: Address;
+  readonly createdAt: string;
+  readonly quotaBytes: number;
+  readonly usedBytes: number;
+  readonly messages: number;
+}
+
+export interface Accounts {
+  /** Is there such an account, and may it receive `sizeBytes` more? Reads at most one small file; remembers. */
+  mayReceive(address: Address, sizeBytes: number): Promise<'yes' | 'no-such-account' | 'over-quota'>;
+  /**
+   * Checks a password. Takes as long for an unknown account as for a wrong password (CASES 69). What verified
+   * is remembered as a keyed digest for a bounded time, so that a mail client's next login costs no slow hash.
+   */
+  verify(credentials: Credentials): Promise<boolean>;
+  /** @throws {Fault} `no-such-account`, `not-owner`, `lease-lost`, `storage-failed` */
+  open(address: Address): Promise<Account>;
+  /** @throws {Fault} `already-exists`, `bad-name` */
+  add(address: Address, password: string, quotaBytes?: number): Promise<AccountSummary>;
+  setPassword(address: Address, password: string): Promise<void>;
+  /** Ends its sessions and moves its directory aside (`<root>/removed/`), never deletes it. */
+  remove(address: Address): Promise<void>;
+  show(address: Address): Promise<AccountSummary>;
+  /** Accounts of a domain whose shard this backend owns, sorted, after `after`. */
+  list(domain: string, after: string | undefined, countMax: number): Promise<readonly Address[]>;
+  /** Brings every account that `leaving` names to a standstill: sessions ended, all flushed and closed. */
+  leave(leaving: (address: Address) => boolean, reason: string): Promise<void>;
+  readonly openCount: number;
+}

@@ -1,0 +1,72 @@
+/** What an admin can set about backends. */
+import type { SettingsTable, ValuesOf } from '../base/settings.ts';
+
+export const backendSettings = {
+  'storage.root': {
+    kind: 'path',
+    default: '',
+    doc: 'Shared storage with all accounts. Empty: "storage" in the data directory.',
+  },
+  'storage.dirsync': {
+    kind: 'flag',
+    default: true,
+    doc: 'Also fsync the directory after a rename. Leave on unless the file system is known to need it not.',
+  },
+  'backend.count': {
+    kind: 'count',
+    default: 1,
+    min: 1,
+    max: 256,
+    doc: 'Backend members on this machine; one uses one processor core.',
+  },
+  'account.quota': {
+    kind: 'size',
+    default: '0B',
+    doc: 'Bytes an account may hold unless it has its own quota. 0B: no limit.',
+  },
+  'account.folders_max': { kind: 'count', default: 2000, min: 10, doc: 'Folders an account may have.' },
+  'account.sessions_max': {
+    kind: 'count',
+    default: 100,
+    min: 1,
+    doc: 'Sessions an account may have at once, all protocols together.',
+  },
+  'account.keywords_max': { kind: 'count', default: 200, min: 26, doc: 'Keywords a folder may know.' },
+  'account.open_max': {
+    kind: 'count',
+    default: 10000,
+    min: 10,
+    doc: 'Accounts kept open without sessions before the least used is closed.',
+  },
+  'login.remember': {
+    kind: 'duration',
+    default: '10m',
+    doc: 'How long a password that verified is remembered (as a keyed digest).',
+  },
+  'login.remembered_max': {
+    kind: 'count',
+    default: 100000,
+    min: 0,
+    doc: 'Verified passwords remembered at once.',
+  },
+  'imap.idle_timeout': {
+    kind: 'duration',
+    default: '30m',
+    min: '30m',
+    doc: 'A silent IMAP session is closed after this (RFC 9051 5.4 asks for at least 30m).',
+  },
+  'pop3.idle_timeout': {
+    kind: 'duration',
+    default: '10m',
+    min: '10m',
+    doc: 'A silent POP3 session is closed after this (RFC 1939 3 asks for at least 10m).',
+  },
+  'imap.command_bytes_max': {
+    kind: 'size',
+    default: '256KiB',
+    min: '8KiB',
+    doc: 'Longest IMAP command, message literals left out.',
+  },
+} as const satisfies SettingsTable;
+
+export type BackendSettings = ValuesOf<typeof backendSettings>;

@@ -1,0 +1,52 @@
+/**
+ * The log: JSON lines by pino, one structured line per connection, message and
+ * login. A `trace` id follows a message from the SMTP client to the file.
+ * Control characters are escaped by JSON; long values are cut here, so that no
+ * client can write more than one record or a huge one (CWE-117).
+ */
+import { destination, type Logger as PinoLogger, pino } from 'pino';
+
+export type Log = Pick<PinoLogger, 'debug' | 'info' | 'warn' | 'error' | 'child'>;
+
+/** Longest text value in a log record, in characters. */
+export const logValueCharsMax = 512;
+
+/** Field names whose values never reach the log. */
+const secrets = ['password', 'pass', 'auth', 'credentials', 'token', 'secret', 'authorization'];
+
+export function openLog(options: { member: string; file?: string; level?: string }): Log {
+  const sink =
+    options.file === undefined
+      ? destination({ dest: 2, sync: false })
+      : destination({ dest: options.file, sync: false, mkdir: true, mode: 0o640 });
+  return pino(
+    {
+      level: options.level ?? 'info',
+      base: { member: options.member },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }), log: cutLongValues },
+      redact: { paths: secrets.flatMap((name) => [name, `*.${name}`]), censor: '(hidden)' },
+    },
+    sink,
+  );
+}
+
+/** A log that keeps quiet: for tests and pure parts that want one. */
+export const silentLog: Log = pino({ level: 'silent' });
+
+function cutLongValues(record: Record<string, unknown>): Record<string, unknown> {
+  for (const [key, value] of Object.entries(record)) {
+    if (typeof value === 'string') record[key] = printable(value);
+  }
+  return record;
+}
+
+/** Cut to `logValueCharsMax`, with C1 controls and line separators (which JSON leaves alone) escaped. */
+export function printable(value: string): string {
+  const cut =
+    value.length > logValueCharsMax ? `${value.slice(0, logValueCharsMax)}…(${value.length})` : value;
+  return cut.replace(
+    /[\u007f-\u009f\u2028\u2029]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}

@@ -1,0 +1,58 @@
+// What every npm script needs before TypeScript can run: the packages, and Node 24.
+// Plain JavaScript without dependencies, because it runs before anything is installed, on Node 20 or later.
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+
+export const projectDir = path.resolve(
+  import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname),
+  '..',
+);
+const modulesDir = path.join(projectDir, 'node_modules');
+const stampFile = path.join(modulesDir, '.postern-installed');
+
+/** Installs the locked packages when they are missing or the lock file changed. `dev`: the test tools too. */
+export function ensureInstalled({ dev }) {
+  const lock = createHash('sha256')
+    .update(readFileSync(path.join(projectDir, 'package-lock.json')))
+    .digest('hex');
+  const stamp = existsSync(stampFile) ? readFileSync(stampFile, 'utf8').trim() : '';
+  const [stampLock, stampScope] = stamp.split(' ');
+  if (stampLock === lock && (stampScope === 'dev' || !dev)) return;
+  const scope = dev || stampScope === 'dev' ? 'dev' : 'run';
+  process.stderr.write(`postern: installing packages${scope === 'dev' ? ' and test tools' : ''} ...\n`);
+  const args = ['ci', '--no-audit', '--no-fund', '--loglevel=error'];
+  if (scope === 'run') args.push('--omit=dev');
+  const npm = spawnSync('npm', args, { cwd: projectDir, stdio: ['ignore', 2, 2] });
+  if (npm.status !== 0) {
+    process.stderr.write('postern: "npm ci" failed (see above); mend that and start again\n');
+    process.exit(1);
+  }
+  writeFileSync(stampFile, `${lock} ${scope}\n`);
+}
+
+/** The Node binary the project pins (the npm package `node`), so that an older one on the machine does no harm. */
+export function projectNode() {
+  const pinned = path.join(modulesDir, '.bin', 'node');
+  return existsSync(pinned) ? pinned : process.execPath;
+}
+
+/** Runs `args` under the project's Node with our terminal, passes signals on, resolves to its exit code. */
+export async function runProject(args, { dev, env = {} }) {
+  ensureInstalled({ dev });
+  const [entry, ...rest] = args;
+  const entryPath = path.resolve(projectDir, entry);
+  const node = spawn(projectNode(), ['--disable-warning=ExperimentalWarning', entryPath, ...rest], {
+    stdio: 'inherit',
+    env: { ...process.env, ...env },
+  });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => node.kill(signal));
+  return new Promise((resolve) => {
+    node.on('error', (error) => {
+      process.stderr.write(`postern: ${error.message}\n`);
+      resolve(1);
+    });
+    node.on('exit', (code, signal) => resolve(code ?? (signal ? 1 : 0)));
+  });
+}

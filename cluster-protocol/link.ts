@@ -1,0 +1,141 @@
+/**
+ * What travels between a gateway and a backend: one HTTP/2 stream per client
+ * session or request (DESIGN section 3). This file names the headers and the
+ * answers; the streams themselves are the session's own bytes, unframed.
+ */
+import type { Address, Epoch, MemberId } from './ids.ts';
+
+/** A member speaks this version and the one before it. */
+export const protocolVersion = 1;
+
+/**
+ * Services of a backend, as `:path`.
+ * - `/imap`, `/pop3`: opens with credentials; the stream then carries the session after login, both ways.
+ * - `/recipient`: may this address receive mail of this size? No body. 200, 404 no such account, 413 over quota.
+ * - `/deliver`: body is the message as stored. Answer body: JSON `DeliveryAnswer[]`, one per recipient, all durable or not.
+ * - `/settle`: the sender has seen the 250 of `deliveryKey`: forget it. Answer 200, best effort.
+ * - `/login`: checks credentials only (submission, HTTP). 200 or 401.
+ * - `/http`: one HTTP request of a logged-in user (JMAP); inner status in `postern-status`.
+ * - `/admin`: JSON `AdminRequest` in, JSON out: account work of the command line, answered by the owner.
+ * - `/domain`: does the backend ... (domains stand in the registry; there is no such service.)
+ */
+export type ServiceName = 'imap' | 'pop3' | 'recipient' | 'deliver' | 'settle' | 'login' | 'http' | 'admin';
+
+/** Request headers. Texts that may hold other than printable ASCII are percent-encoded. */
+export const linkHeader = {
+  version: 'postern-version',
+  /** Canonical address; `/deliver` and `/settle` use `recipients` instead. */
+  account: 'postern-account',
+  /** `/deliver`, `/settle`: comma-separated canonical addresses, percent-encoded each, all of one owner; at most `recipientsPerDeliveryMax`. */
+  recipients: 'postern-recipients',
+  /** The epoch the gateway believes in (of the account's shard), decimal. */
+  epoch: 'postern-epoch',
+  /** The client's true address and port: `[2001:db8::1]:4711` or `192.0.2.1:4711`. */
+  client: 'postern-client',
+  /** `TLSv1.3 TLS_AES_256_GCM_SHA384`, or absent without TLS. */
+  tls: 'postern-tls',
+  /** Trace id: follows a message or session through all logs. */
+  trace: 'postern-trace',
+  /** base64 of JSON `Credentials`; sent as a never-indexed header. */
+  credentials: 'postern-credentials',
+  /** `/deliver`: reverse-path without brackets, percent-encoded, may be empty. */
+  reversePath: 'postern-reverse-path',
+  /** `/deliver`, `/recipient`: message bytes, decimal. */
+  size: 'postern-size',
+  /** `/deliver`, `/settle`: 32 hex digits; the same for a retry of the same message by its sender. */
+  deliveryKey: 'postern-delivery-key',
+  /** `/http`: inner method and path with query. */
+  httpMethod: 'postern-http-method',
+  httpPath: 'postern-http-path',
+  httpContentType: 'content-type',
+  // answers
+  /** Answer of `not-owner`: who is, and at what epoch. */
+  owner: 'postern-owner',
+  /** Answer of refused openings: a `RefusalReason`. */
+  reason: 'postern-reason',
+  /** Answer of `/imap`, `/pop3`: the capability list after login, space-separated. */
+  capability: 'postern-capability',
+  /** Answer of `/http`. */
+  httpStatus: 'postern-status',
+} as const;
+
+/** `:status` of an answer. */
+export const linkStatus = {
+  accepted: 200,
+  badRequest: 400,
+  /** Credentials were wrong, or the account does not exist: never told apart. */
+  refused: 401,
+  noSuchAccount: 404,
+  overQuota: 413,
+  /** This backend does not own the account: see `owner` and `epoch`. */
+  notOwner: 421,
+  versionUnknown: 426,
+  failed: 500,
+  busy: 503,
+  noSpace: 507,
+} as const;
+
+export type RefusalReason = 'credentials' | 'disabled' | 'limit' | 'busy';
+
+export const recipientsPerDeliveryMax = 100;
+/** Flow-control window of one stream and of one link, in bytes. */
+export const streamWindowBytes = 256 * 1024;
+export const linkWindowBytes = 4 * 1024 * 1024;
+
+export type Credentials = {
+  readonly mechanism: 'password';
+  readonly user: Address;
+  readonly password: string;
+};
+
+export interface DeliveryAnswer {
+  readonly recipient: Address;
+  /** `already`: an earlier attempt with the same delivery key had stored it. */
+  readonly outcome:
+    | 'stored'
+    | 'already'
+    | 'no-such-account'
+    | 'over-quota'
+    | 'no-space'
+    | 'not-owner'
+    | 'too-big'
+    | 'failed';
+  /** For the log. */
+  readonly detail?: string;
+}
+
+export type AdminRequest =
+  | {
+      readonly op: 'account-add';
+      readonly address: Address;
+      readonly password: string;
+      readonly quotaBytes?: number;
+    }
+  | { readonly op: 'account-show' | 'account-remove'; readonly address: Address }
+  | { readonly op: 'account-passwd'; readonly address: Address; readonly password: string }
+  /** Every account of the domain this backend owns (asked of each backend), sorted, after `after`, at most `countMax`. */
+  | {
+      readonly op: 'account-list';
+      readonly domain: string;
+      readonly after?: string;
+      readonly countMax: number;
+    }
+  | { readonly op: 'status' };
+
+/** What the registry holds under `member/<id>`, bound to the member's lease. */
+export interface MemberRecord {
+  readonly id: MemberId;
+  readonly role: 'gateway' | 'backend';
+  /** Where its links are: a Unix socket path, or host:port. */
+  readonly address: string;
+  readonly versions: readonly [oldest: number, newest: number];
+  /** Changes with every start. */
+  readonly incarnation: string;
+  readonly pid: number;
+  readonly release: string;
+}
+
+export interface OwnerHint {
+  readonly owner: MemberId;
+  readonly epoch: Epoch;
+}

@@ -1,0 +1,75 @@
+/**
+ * The small strongly consistent store: members under leases, the controller's
+ * election, the shard map, domains and cluster settings. Drivers: `embedded`
+ * (one machine) and, for several machines, `etcd`. Everything is asynchronous
+ * and linearizable; a driver that cannot answer rejects with `registry-failed`.
+ */
+
+export interface RegistryEntry {
+  readonly key: string;
+  readonly value: string;
+  /** Revision of the store at which this value was written; grows with every change to any key. */
+  readonly revision: number;
+  readonly lease?: string | undefined;
+}
+
+export type Condition =
+  | { readonly key: string; readonly is: 'absent' }
+  | { readonly key: string; readonly is: 'at'; readonly revision: number };
+
+export type Change =
+  | { readonly put: string; readonly value: string; readonly lease?: string }
+  | { readonly remove: string };
+
+export interface WatchEvent {
+  readonly kind: 'put' | 'remove';
+  readonly key: string;
+  /** Empty on `remove`. */
+  readonly value: string;
+  readonly revision: number;
+}
+
+export interface Registry {
+  get(key: string): Promise<RegistryEntry | undefined>;
+  /** All entries whose key starts with `prefix`, sorted by key, with the revision they were read at. */
+  list(prefix: string): Promise<{ entries: RegistryEntry[]; revision: number }>;
+  /** Makes all changes if all conditions hold; else none. */
+  transact(
+    conditions: readonly Condition[],
+    changes: readonly Change[],
+  ): Promise<{ done: boolean; revision: number }>;
+  /**
+   * Every change under `prefix` after `fromRevision`, in order, until `signal` ends it. When the driver cannot
+   * go back that far or loses its place it calls `resynchronise`: the caller lists again and goes on from there.
+   */
+  watch(
+    prefix: string,
+    fromRevision: number,
+    on: { event(event: WatchEvent): void; resynchronise(): void },
+    signal: AbortSignal,
+  ): void;
+  /** A new lease; keys put under it vanish with it. */
+  grantLease(ttlMs: number): Promise<string>;
+  /** @throws {Fault} `lease-lost` when the lease is gone: the registry has already removed its keys. */
+  renewLease(lease: string): Promise<void>;
+  revokeLease(lease: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Keys of the registry. */
+export const registryKey = {
+  /** JSON `{ id, shardCount, format }`, written once. */
+  cluster: 'cluster',
+  member: (id: string) => `member/${id}`,
+  memberPrefix: 'member/',
+  /** Member id of the controller, under its lease. */
+  controller: 'controller',
+  /** The shard map, written by the controller alone. */
+  shardMap: 'map',
+  /** What a backend has released, written by that backend. */
+  released: (id: string) => `released/${id}`,
+  releasedPrefix: 'released/',
+  /** JSON `{ name }`: a domain whose accounts live here. */
+  domain: (name: string) => `domain/${name}`,
+  domainPrefix: 'domain/',
+} as const;
