@@ -44,3 +44,38 @@ export function memberStartFromArgs(args = process.argv.slice(2)): MemberStart {
 export function tellSupervisor(word: MemberWord): void {
   process.send?.(word);
 }
+
+/**
+ * Calls `drain` once, when this process is to stop: SIGTERM, the `drain` word, or
+ * the loss of a supervisor that had forked us (nobody would revoke our lease or
+ * start us again). Ctrl-C reaches every process of the terminal, members too: with
+ * a supervisor it is ignored here, because the supervisor stops gateways before
+ * backends. Call it first thing, before anything that can take time.
+ *
+ * @param drain  Stops taking work, finishes what runs, lets go. When it settles the
+ *     process exits: 0, or 1 if it threw.
+ * @param reason `SIGTERM`, `drain`, `supervisor-gone` or `SIGINT` (only without a supervisor).
+ */
+export function onDrain(drain: (reason: string) => void | Promise<void>): void {
+  let begun = false;
+  const begin = (reason: string): void => {
+    if (begun) return;
+    begun = true;
+    Promise.resolve()
+      .then(() => drain(reason))
+      .then(
+        () => process.exit(0),
+        () => process.exit(1),
+      );
+  };
+  const supervised = process.send !== undefined;
+  process.on('SIGTERM', () => begin('SIGTERM'));
+  process.on('SIGINT', () => {
+    if (!supervised) begin('SIGINT');
+  });
+  if (!supervised) return;
+  process.on('message', (word: SupervisorWord) => {
+    if (word?.word === 'drain') begin('drain');
+  });
+  process.on('disconnect', () => begin('supervisor-gone'));
+}
