@@ -45,3 +45,14 @@ export function layoutOf(data: string): DataLayout {
     linkSocket: (memberId) => path.join(run, `${memberId}.sock`),
   };
 }
+
+/**
+ * The storage root: `storage.root` of the configuration, relative to the configuration
+ * file's directory; `storage` in the data directory when it is empty.
+ *
+ * @param config  Absolute path of the configuration file; empty for none.
+ */
+export function storageRootOf(layout: DataLayout, configured: string, config: string): string {
+  if (configured === '') return layout.storage;
+  return path.resolve(config === '' ? layout.data : path.dirname(config), configured);
+}

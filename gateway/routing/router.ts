@@ -5,7 +5,7 @@
  */
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
 import type { Duplex } from 'node:stream';
-import type { Address } from '../../cluster-protocol/ids.ts';
+import type { Address, MemberId } from '../../cluster-protocol/ids.ts';
 import type { Credentials, DeliveryAnswer, ServiceName } from '../../cluster-protocol/link.ts';
 import type { Session } from '../session/session.ts';
 
@@ -61,6 +61,15 @@ export interface Router {
   request(
     service: ServiceName,
     account: Address,
+    headers: OutgoingHttpHeaders,
+    body?: Duplex | Buffer,
+  ): Promise<OwnerStream>;
+  /** Ids of the backends that are members now, sorted. */
+  backends(): readonly MemberId[];
+  /** A request to one backend by its id, whoever owns what (account lists, status). @throws {Fault} `unavailable` */
+  requestMember(
+    service: ServiceName,
+    member: MemberId,
     headers: OutgoingHttpHeaders,
     body?: Duplex | Buffer,
   ): Promise<OwnerStream>;
