@@ -1,0 +1,168 @@
+/** Account work of the `postern` command, done by the owner of the account: JSON in, JSON out. */
+import type { ServerHttp2Stream } from 'node:http2';
+import { Fault, isFault } from '../../base/fault.ts';
+import { canonicalAddress, canonicalDomain } from '../../cluster-protocol/ids.ts';
+import { type AdminRequest, linkStatus } from '../../cluster-protocol/link.ts';
+import { answerJson, factsOf, ownerHint, statusOf } from './answers.ts';
+import type { Service, ServiceContext } from './service.ts';
+
+export const adminRequestBytesMax = 64 * 1024;
+export const passwordBytesMax = 1024;
+export const accountsPerListMax = 10_000;
+const bodyMs = 10_000;
+
+/**
+ * `/admin`: body JSON `AdminRequest`. 200 with the answer's JSON (`AccountSummary`, `{ accounts }`, `{ ok: true }`
+ * or a status), else `{ error: FaultCode, message }` with 400, 404, 421 (and the owner), 500 or 503.
+ */
+export const adminService: Service = async (stream, opening, context) => {
+  stream.on('error', () => {});
+  let request: AdminRequest | undefined;
+  try {
+    request = adminRequest(await readBody(stream, adminRequestBytesMax, bodyMs));
+    const answer = await perform(request, context);
+    if (request.op !== 'status' && request.op !== 'account-list' && request.op !== 'account-show') {
+      context.log.info({ trace: opening.trace, op: request.op, account: request.address }, 'account changed');
+    }
+    answerJson(stream, linkStatus.accepted, answer);
+  } catch (error) {
+    const address = request !== undefined && 'address' in request ? request.address : undefined;
+    context.log.warn(
+      { trace: opening.trace, op: request?.op, account: address, ...factsOf(error) },
+      'admin request failed',
+    );
+    const status = statusOf(error);
+    const hint = status === linkStatus.notOwner && address !== undefined ? ownerHint(context, address) : {};
+    const body = isFault(error)
+      ? { error: error.code, message: error.message }
+      : { error: 'bug', message: 'the backend failed; its log says why' };
+    answerJson(stream, status, body, hint);
+  }
+};
+
+async function perform(request: AdminRequest, context: ServiceContext): Promise<unknown> {
+  const { accounts } = context;
+  if ('address' in request) {
+    const standing = context.owns(request.address);
+    if (!standing.ok) throw new Fault('not-owner', 'another backend owns this account', { detail: standing });
+  }
+  switch (request.op) {
+    case 'account-add':
+      return await accounts.add(request.address, request.password, request.quotaBytes);
+    case 'account-show':
+      return await accounts.show(request.address);
+    case 'account-passwd':
+      await accounts.setPassword(request.address, request.password);
+      return { ok: true };
+    case 'account-remove':
+      await accounts.remove(request.address);
+      return { ok: true };
+    case 'account-list':
+      return { accounts: await accounts.list(request.domain, request.after, request.countMax) };
+    case 'status':
+      return { openAccounts: accounts.openCount, memoryBytes: process.memoryUsage.rss() };
+  }
+}
+
+/**
+ * Checks the form of a request; nothing is taken over that is not named in `AdminRequest`.
+ * @throws {Fault} `bad-syntax`, `bad-name`
+ */
+export function adminRequest(body: Buffer): AdminRequest {
+  let raw: unknown;
+  try {
+    raw = JSON.parse(body.toString('utf8'));
+  } catch (cause) {
+    throw new Fault('bad-syntax', 'the request is not JSON', { cause });
+  }
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
+    throw new Fault('bad-syntax', 'the request is not a JSON object');
+  }
+  const fields = raw as Record<string, unknown>;
+  const { op } = fields;
+  switch (op) {
+    case 'status':
+      return { op };
+    case 'account-show':
+    case 'account-remove':
+      return { op, address: addressIn(fields) };
+    case 'account-passwd':
+      return { op, address: addressIn(fields), password: passwordIn(fields) };
+    case 'account-add': {
+      const request = { op, address: addressIn(fields), password: passwordIn(fields) } as const;
+      if (fields.quotaBytes === undefined) return request;
+      return { ...request, quotaBytes: countIn(fields, 'quotaBytes', Number.MAX_SAFE_INTEGER) };
+    }
+    case 'account-list': {
+      const request = {
+        op,
+        domain: canonicalDomain(textIn(fields, 'domain', 253)),
+        countMax: countIn(fields, 'countMax', accountsPerListMax),
+      } as const;
+      return fields.after === undefined ? request : { ...request, after: textIn(fields, 'after', 1024) };
+    }
+    default:
+      throw new Fault('bad-syntax', 'there is no such operation');
+  }
+}
+
+function addressIn(fields: Record<string, unknown>): string {
+  const text = textIn(fields, 'address', 1024);
+  const address = canonicalAddress(text);
+  // The stream was routed by the canonical name; any other spelling was routed by chance.
+  if (address !== text) throw new Fault('bad-name', 'the address is not in its canonical form');
+  return address;
+}
+
+function passwordIn(fields: Record<string, unknown>): string {
+  const password = textIn(fields, 'password', passwordBytesMax);
+  if (password === '') throw new Fault('bad-syntax', 'a password cannot be empty');
+  return password;
+}
+
+function textIn(fields: Record<string, unknown>, name: string, bytesMax: number): string {
+  const value = fields[name];
+  if (typeof value !== 'string') throw new Fault('bad-syntax', `${name} is not a text`);
+  if (Buffer.byteLength(value) > bytesMax)
+    throw new Fault('bad-syntax', `${name} is longer than ${bytesMax} bytes`);
+  return value;
+}
+
+function countIn(fields: Record<string, unknown>, name: string, max: number): number {
+  const value = fields[name];
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0 || value > max) {
+    throw new Fault('bad-syntax', `${name} is not a whole number up to ${max}`);
+  }
+  return value;
+}
+
+/**
+ * A whole small body.
+ * @throws {Fault} `command-too-big` past `bytesMax`; `deadline-passed` when it takes longer than `deadlineMs`;
+ *     `peer-protocol` when the stream breaks off.
+ */
+export async function readBody(
+  stream: ServerHttp2Stream,
+  bytesMax: number,
+  deadlineMs: number,
+): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const late = new Fault('deadline-passed', 'the request body took too long');
+  const timer = setTimeout(() => stream.destroy(late), deadlineMs);
+  try {
+    for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > bytesMax)
+        throw new Fault('command-too-big', `the request is larger than ${bytesMax} bytes`);
+      chunks.push(chunk);
+    }
+  } catch (cause) {
+    if (cause instanceof Fault) throw cause;
+    throw new Fault('peer-protocol', 'the request broke off', { cause });
+  } finally {
+    clearTimeout(timer);
+  }
+  if (stream.aborted) throw new Fault('peer-protocol', 'the request broke off');
+  return Buffer.concat(chunks, bytes);
+}

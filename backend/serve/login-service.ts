@@ -1,0 +1,52 @@
+/** Checks a password for the gateway where no session follows (SMTP submission). */
+import { linkHeader, linkStatus } from '../../cluster-protocol/link.ts';
+import { answer, factsOf, ownerHint, statusOf } from './answers.ts';
+import type { Opening, Service, ServiceContext } from './service.ts';
+
+/** `/login`: 200 or 401; 400 without credentials; 421, 503 or 500 when it could not be checked. */
+export const loginService: Service = async (stream, opening, context) => {
+  stream.on('error', () => {});
+  if (opening.credentials === undefined) return answer(stream, linkStatus.badRequest);
+  const checked = await checkCredentials(opening, context, 'login');
+  if (checked.ok) return answer(stream, linkStatus.accepted);
+  answer(stream, checked.status, checked.headers);
+};
+
+export type CredentialCheck =
+  | { readonly ok: true }
+  | { readonly ok: false; readonly status: number; readonly headers: Record<string, string> };
+
+/**
+ * Verifies the credentials of an opening and logs the login. They must name the account the stream was opened
+ * for: that is the one whose ownership has been checked. Never rejects.
+ */
+export async function checkCredentials(
+  opening: Opening,
+  context: ServiceContext,
+  service: string,
+): Promise<CredentialCheck> {
+  const { credentials, account, trace, client } = opening;
+  const facts = { trace, account, service, client: client.address, tls: opening.tls };
+  try {
+    const good =
+      credentials !== undefined &&
+      credentials.user === account &&
+      (await context.accounts.verify(credentials));
+    if (!good) {
+      context.log.info({ ...facts, outcome: 'refused' }, 'login');
+      return { ok: false, status: linkStatus.refused, headers: { [linkHeader.reason]: 'credentials' } };
+    }
+    context.log.info({ ...facts, outcome: 'accepted' }, 'login');
+    return { ok: true };
+  } catch (error) {
+    context.log.warn({ ...facts, outcome: 'failed', ...factsOf(error) }, 'login');
+    const status = statusOf(error);
+    // 404 would tell a guesser which accounts exist (CASES 69).
+    const told = status === linkStatus.noSuchAccount ? linkStatus.refused : status;
+    return {
+      ok: false,
+      status: told,
+      headers: told === linkStatus.notOwner ? ownerHint(context, account) : {},
+    };
+  }
+}
