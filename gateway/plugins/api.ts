@@ -144,6 +144,11 @@ export interface PluginHost {
   /** Same name, same counter: plugins may share one. */
   countWithin(name: string, windowMs: number): WindowCounter;
   gauge(name: string): Gauge;
+  /**
+   * Runs work at most `runningMax` at a time, in order; rejects at once (`busy`) when `waitingMax` are waiting.
+   * For scanners, which take only so many messages side by side.
+   */
+  queue(runningMax: number, waitingMax: number): <T>(work: () => Promise<T>) => Promise<T>;
   log: { info(facts: object, text: string): void; warn(facts: object, text: string): void };
   /** A metric of this plugin: `postern_plugin_<plugin>_<name>_total`. */
   count(name: string, amount?: number): void;
