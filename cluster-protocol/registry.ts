@@ -40,7 +40,8 @@ export interface Registry {
   ): Promise<{ done: boolean; revision: number }>;
   /**
    * Every change under `prefix` after `fromRevision`, in order, until `signal` ends it. When the driver cannot
-   * go back that far or loses its place it calls `resynchronise`: the caller lists again and goes on from there.
+   * go back that far or loses its place it calls `resynchronise`, once, and this watch is over: the caller lists
+   * again and watches from there. `registry/follow.ts` does all of it.
    */
   watch(
     prefix: string,
