@@ -4,6 +4,7 @@
  * them with all their state in one directory.
  */
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -26,8 +27,16 @@ export function runLoad(
   args: readonly string[],
   env: Record<string, string> = {},
 ): Promise<ShellResult> {
+  return runProgram('bash', [path.join(loadDir, script), ...args], env);
+}
+
+export function runProgram(
+  program: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<ShellResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn('bash', [path.join(loadDir, script), ...args], {
+    const child = spawn(program, args, {
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -73,6 +82,10 @@ export class Peers {
 
   pidFile(name: string): string {
     return path.join(this.directory, `${name}.pid`);
+  }
+
+  pidOf(name: string): string {
+    return readFileSync(this.pidFile(name), 'utf8').trim().split('\n')[0]!;
   }
 
   get mailRoot(): string {

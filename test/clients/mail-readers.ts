@@ -335,7 +335,7 @@ export const curlJmap: MailReader = {
       ).methodResponses;
     };
     const mailboxes = await call([['Mailbox/get', { accountId, ids: null }, 'm']]);
-    const inbox = (mailboxes[0]![1]['list'] as { id: string; role: string | null }[]).find(
+    const inbox = (mailboxes[0]![1].list as { id: string; role: string | null }[]).find(
       (box) => box.role === 'inbox',
     )!;
     const [, found] = await call([
@@ -351,7 +351,7 @@ export const curlJmap: MailReader = {
       ],
     ]);
     const messages: Buffer[] = [];
-    for (const email of found![1]['list'] as { blobId: string }[]) {
+    for (const email of found![1].list as { blobId: string }[]) {
       const url = session.downloadUrl
         .replace('{accountId}', encodeURIComponent(accountId))
         .replace('{blobId}', encodeURIComponent(email.blobId))

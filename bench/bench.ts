@@ -1,0 +1,122 @@
+/**
+ * `npm run bench`: Postern beside the servers people run today, alternated in
+ * one run, because these figures drift: what counts is the ratio. Prints a
+ * table and one JSON line last; exit 1 when a mark was missed.
+ *
+ *   npm run bench -- --rounds 3 --only login --seconds 4
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { requireDebianPackages } from '../test/support/debian.ts';
+import { type Comparison, median, ratioOf, reached, tableOf } from './figures.ts';
+import { type Bench, measures } from './measures.ts';
+import { Peers } from './peers.ts';
+import { fillBox, startPosternUnderTest } from './postern.ts';
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '4' },
+    messages: { type: 'string', default: '3000' },
+    idle: { type: 'string', default: '4000' },
+    only: { type: 'string', default: '' },
+    fsync: { type: 'string', default: 'always' },
+    help: { type: 'boolean', default: false },
+  },
+});
+if (values.help) {
+  console.log(
+    'npm run bench -- [--rounds 3] [--seconds 4] [--messages 3000] [--idle 4000] [--only PART-OF-A-NAME] [--fsync always|optimized]',
+  );
+  process.exit(0);
+}
+
+const chosen = measures.filter((measure) => measure.work.includes(values.only));
+await requireDebianPackages([
+  'dovecot-core',
+  'dovecot-imapd',
+  'dovecot-lmtpd',
+  'dovecot-pop3d',
+  'postfix',
+  'libssl-dev',
+  'gcc',
+]);
+const generator = path.join(import.meta.dirname, 'load', 'mbench');
+if (!existsSync(generator)) {
+  const built = spawnSync('cc', ['-O2', '-w', '-o', generator, `${generator}.c`, '-lssl', '-lcrypto'], {
+    stdio: 'inherit',
+  });
+  if (built.status !== 0) throw new Error('the load generator could not be compiled');
+}
+
+const peers = await Peers.create();
+const postern = await startPosternUnderTest({ imapUsers: 100, mailboxes: 1000 });
+const bench: Bench = {
+  postern,
+  peers,
+  seconds: Number(values.seconds),
+  messages: Number(values.messages),
+  idleSessions: Number(values.idle),
+};
+
+try {
+  const needed = new Set(chosen.flatMap((measure) => measure.peers));
+  if (needed.has('dovecot')) await peers.up('dovecot', { FSYNC: values.fsync });
+  if (needed.has('postfix'))
+    await peers.up('postfix', { PF_TRANSPORT: 'lmtp:inet:127.0.0.1:20024', PF_INFLOW: '0' });
+  await fillBox('m1k', 1000, 10_240, {
+    host: '127.0.0.1',
+    port: postern.ports.imap,
+    user: 'u1@example.test',
+  });
+  if (needed.has('dovecot'))
+    await fillBox('m1k', 1000, 10_240, { host: '127.0.0.1', port: 20_143, user: 'u1' });
+
+  const comparisons: Comparison[] = [];
+  for (const measure of chosen) {
+    const ours: number[] = [];
+    const theirs: number[] = [];
+    for (let round = 0; round < Number(values.rounds); round++) {
+      const turns = [
+        async () => ours.push(await measure.ours(bench)),
+        async () => measure.theirs && theirs.push(await measure.theirs(bench)),
+      ];
+      for (const turn of round % 2 === 0 ? turns : turns.reverse()) await turn();
+    }
+    const comparison: Comparison = {
+      work: measure.work,
+      unit: measure.unit,
+      peer: measure.peer,
+      better: measure.better,
+      mark: measure.mark,
+      ours,
+      theirs,
+    };
+    comparisons.push(comparison);
+    console.log(tableOf([comparison]).split('\n')[1]);
+  }
+  console.log(`\n${tableOf(comparisons)}\n`);
+  const missed = comparisons.filter((one) => reached(one) === false).length;
+  console.log(
+    JSON.stringify({
+      rounds: Number(values.rounds),
+      missed,
+      works: comparisons.map((one) => ({
+        work: one.work,
+        unit: one.unit,
+        peer: one.peer,
+        ours: median(one.ours),
+        theirs: one.theirs.length > 0 ? median(one.theirs) : null,
+        ratio: one.theirs.length > 0 ? Number(ratioOf(one).toFixed(3)) : null,
+        mark: one.mark ?? null,
+        reached: reached(one) ?? null,
+      })),
+    }),
+  );
+  if (missed > 0) process.exitCode = 1;
+} finally {
+  await postern.stop();
+  await peers.close();
+}
