@@ -47,6 +47,8 @@ export const linkHeader = {
   /** `/http`: inner method and path with query. */
   httpMethod: 'postern-http-method',
   httpPath: 'postern-http-path',
+  /** Host and port the client asked, checked by the gateway: what the answer's own addresses are made from. */
+  httpAuthority: 'postern-http-authority',
   httpContentType: 'content-type',
   // answers
   /** Answer of `not-owner`: who is, and at what epoch. */
@@ -78,6 +80,8 @@ export const linkStatus = {
 export type RefusalReason = 'credentials' | 'disabled' | 'limit' | 'busy';
 
 export const recipientsPerDeliveryMax = 100;
+/** Longest body of an `/http` request, in bytes; announced to JMAP clients as `maxSizeRequest`. */
+export const httpBodyBytesMax = 1024 * 1024;
 /** Flow-control window of one stream and of one link, in bytes. */
 export const streamWindowBytes = 256 * 1024;
 export const linkWindowBytes = 4 * 1024 * 1024;
@@ -132,7 +136,13 @@ export interface MemberRecord {
   /** Changes with every start. */
   readonly incarnation: string;
   readonly pid: number;
+  /** `processIdentity()` of the member: lets a restarted supervisor see that it is gone. */
+  readonly process?: string;
   readonly release: string;
+  /** Backends: share of the shards relative to others; 1 when absent. */
+  readonly weight?: number;
+  /** Backends: true while it hands everything over before it stops. */
+  readonly draining?: boolean;
 }
 
 export interface OwnerHint {
