@@ -5,6 +5,7 @@
  * mailbox and nothing hides a `/` or `..` in base64 (CASES 31).
  */
 import { Fault } from '../base/fault.ts';
+import { decodeModifiedUtf7, encodeModifiedUtf7 } from './modified-utf7.ts';
 
 /** Levels of a name are separated by this. */
 export const mailboxSeparator = '/';
@@ -21,13 +22,14 @@ export function decodeMailboxName(latin1: string, utf8Names: boolean): string {
   if (latin1.length > mailboxNameBytesMax) throw refused('Mailbox name is too long');
   // 8-bit names were never allowed in modified UTF-7; clients that send them mean UTF-8.
   const eightBit = /[\u0080-\u00ff]/.test(latin1);
-  const name = utf8Names || eightBit ? fromUtf8(latin1) : fromModifiedUtf7(latin1);
+  const name = utf8Names || eightBit ? fromUtf8(latin1) : decodeModifiedUtf7(latin1);
+  if (name === undefined) throw refused('Mailbox name is not proper modified UTF-7');
   return checkMailboxName(name);
 }
 
 /** A mailbox name for a client, one char per byte; may hold anything: goes through `imapAstring`. */
 export function encodeMailboxName(name: string, utf8Names: boolean): string {
-  return utf8Names ? Buffer.from(name, 'utf8').toString('latin1') : toModifiedUtf7(name);
+  return utf8Names ? Buffer.from(name, 'utf8').toString('latin1') : encodeModifiedUtf7(name);
 }
 
 /**
@@ -56,46 +58,6 @@ function fromUtf8(latin1: string): string {
   } catch {
     throw refused('Mailbox name is not UTF-8');
   }
-}
-
-/** Unicode of a modified UTF-7 text; the one spelling only. @throws {Fault} `bad-name` */
-export function fromModifiedUtf7(text: string): string {
-  if (!text.includes('&')) return text;
-  let out = '';
-  let at = 0;
-  while (at < text.length) {
-    const shift = text.indexOf('&', at);
-    if (shift < 0) break;
-    out += text.slice(at, shift);
-    const end = text.indexOf('-', shift);
-    if (end < 0) throw refused('Mailbox name has an unclosed "&"');
-    out += end === shift + 1 ? '&' : fromBase64(text.slice(shift + 1, end));
-    at = end + 1;
-  }
-  out += text.slice(at);
-  // Overlong forms, base64 of printable ASCII (`/`, `..`), lone surrogates, shifts that touch: all are
-  // told by writing the name again.
-  if (!out.isWellFormed() || toModifiedUtf7(out) !== text) {
-    throw refused('Mailbox name is not proper modified UTF-7');
-  }
-  return out;
-}
-
-function fromBase64(text: string): string {
-  if (!/^[A-Za-z0-9+,]+$/.test(text)) throw refused('Mailbox name is not proper modified UTF-7');
-  const bytes = Buffer.from(text.replaceAll(',', '/'), 'base64');
-  if (bytes.length % 2 !== 0) throw refused('Mailbox name is not proper modified UTF-7');
-  return bytes.swap16().toString('utf16le');
-}
-
-/** Modified UTF-7 of a Unicode text. */
-export function toModifiedUtf7(text: string): string {
-  if (!/[^\u0020-\u007e]|&/.test(text)) return text;
-  return text.replace(/&|[^\u0020-\u007e]+/g, (run) => {
-    if (run === '&') return '&-';
-    const base64 = Buffer.from(run, 'utf16le').swap16().toString('base64');
-    return `&${base64.replaceAll('/', ',').replace(/=+$/, '')}-`;
-  });
 }
 
 function refused(message: string): Fault {
