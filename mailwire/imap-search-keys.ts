@@ -1,0 +1,220 @@
+/** The program of a SEARCH command (RFC 9051 6.4.4, RFC 3501 6.4.4, RFC 4731, RFC 5032), read from its arguments. */
+import { Fault } from '../base/fault.ts';
+import type { ImapCursor, ImapSequenceSet } from './imap-tokens.ts';
+import { decodeCharset, knowsCharset } from './mime/charset.ts';
+
+export type SearchKey =
+  | { readonly key: 'all' | 'none' }
+  /** A system flag as `\Seen`, or a keyword. */
+  | { readonly key: 'flag'; readonly flag: string; readonly on: boolean }
+  /** Days, as ms of their midnight UTC. `sent`: by the Date field. */
+  | { readonly key: 'before' | 'on' | 'since'; readonly sent: boolean; readonly dayMs: number }
+  /** RFC 5032 WITHIN. */
+  | { readonly key: 'older' | 'younger'; readonly seconds: number }
+  | { readonly key: 'larger' | 'smaller'; readonly size: number }
+  /** `name` in lower case, `value` as in `foldText`. */
+  | { readonly key: 'header'; readonly name: string; readonly value: string }
+  | { readonly key: 'body' | 'text'; readonly value: string }
+  | { readonly key: 'uid' | 'sequence'; readonly set: ImapSequenceSet }
+  | { readonly key: 'emailid'; readonly id: string }
+  | { readonly key: 'not'; readonly of: SearchKey }
+  | { readonly key: 'or' | 'and'; readonly of: readonly SearchKey[] };
+
+export type SearchReturn = 'MIN' | 'MAX' | 'ALL' | 'COUNT' | 'SAVE';
+
+export interface SearchProgram {
+  readonly key: SearchKey;
+  /** `undefined`: no RETURN, answered the RFC 3501 way. */
+  readonly returns: ReadonlySet<SearchReturn> | undefined;
+}
+
+/** CASES 26. */
+export const searchKeysMax = 1000;
+export const searchDepthMax = 50;
+const needleCharsMax = 4096;
+
+/** Texts are compared without case: both sides pass here. */
+export function foldText(text: string): string {
+  return text.toLowerCase();
+}
+
+const flags: Readonly<Record<string, readonly [flag: string, on: boolean]>> = {
+  ANSWERED: ['\\Answered', true],
+  DELETED: ['\\Deleted', true],
+  DRAFT: ['\\Draft', true],
+  FLAGGED: ['\\Flagged', true],
+  SEEN: ['\\Seen', true],
+  UNANSWERED: ['\\Answered', false],
+  UNDELETED: ['\\Deleted', false],
+  UNDRAFT: ['\\Draft', false],
+  UNFLAGGED: ['\\Flagged', false],
+  UNSEEN: ['\\Seen', false],
+};
+
+/**
+ * @throws {Fault} `bad-syntax`
+ * @throws {Fault} `limit-reached`: too many or too deep keys
+ * @throws {Fault} `not-allowed` with the detail `badCharset`: a charset nobody knows
+ */
+export function parseSearchProgram(cursor: ImapCursor): SearchProgram {
+  const parser = new SearchParser(cursor);
+  return parser.program();
+}
+
+class SearchParser {
+  readonly #cursor: ImapCursor;
+  #charset = 'utf-8';
+  #count = 0;
+
+  constructor(cursor: ImapCursor) {
+    this.#cursor = cursor;
+  }
+
+  program(): SearchProgram {
+    const cursor = this.#cursor;
+    let returns: Set<SearchReturn> | undefined;
+    let first = this.#nextWord();
+    if (first === 'RETURN') {
+      returns = this.#returns();
+      cursor.space();
+      first = this.#nextWord();
+    }
+    if (first === 'CHARSET') {
+      cursor.space();
+      this.#charset = cursor.astring();
+      if (!knowsCharset(this.#charset)) {
+        throw new Fault('not-allowed', 'Unknown charset', { detail: { badCharset: true } });
+      }
+      cursor.space();
+      first = this.#nextWord();
+    }
+    const keys = [this.#key(first, 0)];
+    while (cursor.takeIf(' ')) keys.push(this.#key(this.#nextWord(), 0));
+    cursor.end();
+    return { key: keys.length === 1 ? keys[0]! : { key: 'and', of: keys }, returns };
+  }
+
+  /** A word in capitals, or `undefined` before a parenthesis or a sequence set. */
+  #nextWord(): string | undefined {
+    const cursor = this.#cursor;
+    if (cursor.isAt('(') || cursor.isAt('*') || cursor.isAt('$')) return undefined;
+    for (const char of '0123456789') if (cursor.isAt(char)) return undefined;
+    return cursor.keyword();
+  }
+
+  #returns(): Set<SearchReturn> {
+    const cursor = this.#cursor;
+    const found = new Set<SearchReturn>();
+    cursor.space();
+    cursor.expect('(');
+    if (!cursor.takeIf(')')) {
+      do {
+        const name = cursor.keyword();
+        if (name !== 'MIN' && name !== 'MAX' && name !== 'ALL' && name !== 'COUNT' && name !== 'SAVE') {
+          throw new Fault('bad-syntax', 'Unknown search return option');
+        }
+        found.add(name);
+      } while (cursor.takeIf(' '));
+      cursor.expect(')');
+    }
+    // RFC 4731 3.1: an empty list means ALL.
+    if (found.size === 0) found.add('ALL');
+    return found;
+  }
+
+  /** Recursion is bounded by `searchDepthMax`, width by `searchKeysMax`. */
+  #key(word: string | undefined, depth: number): SearchKey {
+    const cursor = this.#cursor;
+    if (depth > searchDepthMax) throw new Fault('limit-reached', 'Search is nested too deeply');
+    if (++this.#count > searchKeysMax) throw new Fault('limit-reached', 'Too many search keys');
+    if (word === undefined) {
+      if (!cursor.takeIf('(')) return { key: 'sequence', set: cursor.sequenceSet() };
+      const keys: SearchKey[] = [];
+      do keys.push(this.#key(this.#nextWord(), depth + 1));
+      while (cursor.takeIf(' '));
+      cursor.expect(')');
+      return keys.length === 1 ? keys[0]! : { key: 'and', of: keys };
+    }
+    if (Object.hasOwn(flags, word)) {
+      const [flag, on] = flags[word]!;
+      return { key: 'flag', flag, on };
+    }
+    switch (word) {
+      case 'ALL':
+      case 'OLD': // no message is \Recent here (RFC 9051 dropped it): all are old, none is new
+        return { key: 'all' };
+      case 'NEW':
+      case 'RECENT':
+        return { key: 'none' };
+      case 'NOT':
+        cursor.space();
+        return { key: 'not', of: this.#key(this.#nextWord(), depth + 1) };
+      case 'OR': {
+        cursor.space();
+        const left = this.#key(this.#nextWord(), depth + 1);
+        cursor.space();
+        return { key: 'or', of: [left, this.#key(this.#nextWord(), depth + 1)] };
+      }
+    }
+    cursor.space();
+    return this.#keyWithArgument(word);
+  }
+
+  #keyWithArgument(word: string): SearchKey {
+    const cursor = this.#cursor;
+    switch (word) {
+      case 'BCC':
+      case 'CC':
+      case 'FROM':
+      case 'SUBJECT':
+      case 'TO':
+        return { key: 'header', name: word.toLowerCase(), value: this.#needle() };
+      case 'HEADER': {
+        const name = cursor.astring().toLowerCase();
+        cursor.space();
+        return { key: 'header', name, value: this.#needle() };
+      }
+      case 'BODY':
+      case 'TEXT':
+        return { key: word === 'BODY' ? 'body' : 'text', value: this.#needle() };
+      case 'BEFORE':
+      case 'ON':
+      case 'SINCE':
+        return { key: dayKeys[word], sent: false, dayMs: cursor.date() };
+      case 'SENTBEFORE':
+      case 'SENTON':
+      case 'SENTSINCE':
+        return { key: dayKeys[word], sent: true, dayMs: cursor.date() };
+      case 'OLDER':
+      case 'YOUNGER':
+        return { key: word === 'OLDER' ? 'older' : 'younger', seconds: cursor.nzNumber() };
+      case 'LARGER':
+      case 'SMALLER':
+        return { key: word === 'LARGER' ? 'larger' : 'smaller', size: cursor.number64() };
+      case 'KEYWORD':
+      case 'UNKEYWORD':
+        return { key: 'flag', flag: cursor.flag(), on: word === 'KEYWORD' };
+      case 'UID':
+        return { key: 'uid', set: cursor.sequenceSet() };
+      case 'EMAILID':
+        return { key: 'emailid', id: cursor.astring() };
+      default:
+        throw new Fault('bad-syntax', 'Unknown search key');
+    }
+  }
+
+  #needle(): string {
+    const latin1 = this.#cursor.astring();
+    if (latin1.length > needleCharsMax) throw new Fault('limit-reached', 'Search text is too long');
+    return foldText(decodeCharset(Buffer.from(latin1, 'latin1'), this.#charset));
+  }
+}
+
+const dayKeys = {
+  BEFORE: 'before',
+  ON: 'on',
+  SINCE: 'since',
+  SENTBEFORE: 'before',
+  SENTON: 'on',
+  SENTSINCE: 'since',
+} as const;
