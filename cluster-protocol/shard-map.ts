@@ -89,13 +89,50 @@ export function ownersOf(map: ShardMap): MemberId[] {
   return [...new Set(map.holders.map((holder) => holder.id))];
 }
 
+/** A holder as a key of a `Map`. */
+export function holderKey(holder: Holder): string {
+  return `${holder.id} ${holder.incarnation}`;
+}
+
 export function sameHolder(a: Holder, b: Holder): boolean {
   return a.id === b.id && a.incarnation === b.incarnation;
 }
 
+/**
+ * A map made from holdings, shard by shard. Only holders that are referred to get into it.
+ * @param holdingAt  Called once for each shard, ascending.
+ */
+export function buildShardMap(
+  shardCount: number,
+  nextEpoch: Epoch,
+  holdingAt: (shard: Shard) => Holding,
+  pins: ReadonlyMap<Address, Holding>,
+): ShardMap {
+  const holders: Holder[] = [];
+  const numbers = new Map<string, number>();
+  const numberOf = (holder: Holder): number => {
+    const key = holderKey(holder);
+    let number = numbers.get(key);
+    if (number === undefined) {
+      number = holders.push(holder);
+      numbers.set(key, number);
+    }
+    return number;
+  };
+  const map = { ...emptyShardMap(shardCount, nextEpoch), holders, pins };
+  for (let shard = 0; shard < shardCount; shard++) {
+    const holding = holdingAt(shard);
+    if (holding.state === 'free') continue;
+    map.owners[shard] = numberOf(holding.owner);
+    map.epochs[shard] = holding.epoch;
+    if (holding.state === 'releasing') map.targets[shard] = numberOf(holding.to);
+  }
+  return map;
+}
+
 /** `[count]` free, `[count, owner, epoch]` owned, `[count, owner, epoch, to]` releasing. */
 type Run = [count: number, owner?: number, epoch?: number, to?: number];
-type Pin = [address: string, owner: number, epoch: number, to?: number];
+type Pin = [address: string, owner?: number, epoch?: number, to?: number];
 
 interface EncodedShardMap {
   v: number;
@@ -111,7 +148,7 @@ export function encodeShardMap(map: ShardMap): string {
   const holders: [string, string][] = [];
   const numbers = new Map<string, number>();
   const numberOf = (holder: Holder): number => {
-    const key = `${holder.id} ${holder.incarnation}`;
+    const key = holderKey(holder);
     let number = numbers.get(key);
     if (number === undefined) {
       number = holders.push([holder.id, holder.incarnation]) - 1;
@@ -140,8 +177,10 @@ export function encodeShardMap(map: ShardMap): string {
   }
   const pins: Pin[] = [];
   for (const [address, pin] of map.pins) {
-    if (pin.state === 'owned') pins.push([address, numberOf(pin.owner), pin.epoch]);
-    if (pin.state === 'releasing') pins.push([address, numberOf(pin.owner), pin.epoch, numberOf(pin.to)]);
+    const entry: Pin = [address];
+    if (pin.state !== 'free') entry.push(numberOf(pin.owner), pin.epoch);
+    if (pin.state === 'releasing') entry.push(numberOf(pin.to));
+    pins.push(entry);
   }
   const encoded: EncodedShardMap = {
     v: shardMapVersion,
@@ -183,6 +222,10 @@ export function decodeShardMap(text: string): ShardMap {
   for (const entry of list(raw.pins, pinsMax)) {
     const [address, owner, epoch, to] = list(entry, 4);
     if (typeof address !== 'string') throw damaged('pin');
+    if (owner === undefined) {
+      pins.set(address, freeHolding);
+      continue;
+    }
     const held = { owner: holders[holderAt(owner)]!, epoch: epochAt(epoch) };
     pins.set(
       address,
