@@ -131,6 +131,13 @@ export const gatewaySettings = {
     min: '16KiB',
     doc: 'Header bytes a message may have.',
   },
+  'smtp.line_bytes_max': {
+    kind: 'size',
+    default: '64KiB',
+    min: '998B',
+    max: '1MiB',
+    doc: 'Longest line of a message, stored byte for byte; a longer one is refused. RFC 5322 allows 998 bytes, real mail has more.',
+  },
   'smtp.received_max': {
     kind: 'count',
     default: 100,
