@@ -85,9 +85,11 @@ export async function loadPlugin(entry: PluginEntry, configDir: string): Promise
 async function importPlugin(entry: PluginEntry, configDir: string): Promise<unknown> {
   const { use } = entry;
   const at = entry.place('use');
-  letSitePluginsFindTheApi();
   try {
-    if (/^\.{0,2}\//.test(use)) return await import(pathToFileURL(path.resolve(configDir, use)).href);
+    if (/^\.{0,2}\//.test(use)) {
+      letSitePluginsFindTheApi();
+      return await import(pathToFileURL(path.resolve(configDir, use)).href);
+    }
     if (/^[a-z][a-z0-9-]*$/.test(use) && !notPlugins.has(use)) {
       const bundled = await import(pathToFileURL(path.join(bundledDir, `${use}.ts`)).href).catch(
         (error: unknown) => {
@@ -97,6 +99,7 @@ async function importPlugin(entry: PluginEntry, configDir: string): Promise<unkn
       );
       if (bundled !== undefined) return bundled;
     }
+    letSitePluginsFindTheApi();
     return await import(pathToFileURL(createRequire(path.join(configDir, 'postern.toml')).resolve(use)).href);
   } catch (error) {
     const reason = error instanceof Error ? error.message.split('\n')[0] : String(error);
@@ -149,10 +152,14 @@ function letSitePluginsFindTheApi(): void {
   if (apiFound) return;
   apiFound = true;
   const url = pathToFileURL(path.join(bundledDir, 'api.ts')).href;
-  registerHooks({
-    resolve: (specifier, context, next) =>
-      specifier === apiSpecifier
-        ? { url, format: 'module-typescript', shortCircuit: true }
-        : next(specifier, context),
-  });
+  try {
+    registerHooks({
+      resolve: (specifier, context, next) =>
+        specifier === apiSpecifier
+          ? { url, format: 'module-typescript', shortCircuit: true }
+          : next(specifier, context),
+    });
+  } catch {
+    // A loader that is not Node's own (a test runner's) takes no hooks: there, plugins import the API by its path.
+  }
 }

@@ -237,7 +237,7 @@ function runChain(parts: {
         const answer = await askOne(plugin, question, session, rest);
         const verdict =
           answer.kind === 'verdict' ? answer.verdict : verdictOfFailure(plugin, question, session, answer);
-        note(plugin, question, session, verdict);
+        if (answer.kind === 'verdict') note(plugin, question, session, verdict);
         // What only watches was asked like the others, and changes nothing.
         if (plugin.entry.mode === 'watch') continue;
         if (verdict.headers) headers.push(...verdict.headers);

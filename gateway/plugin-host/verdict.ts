@@ -53,7 +53,7 @@ function isAmount(value: unknown): value is number {
 function cleanSay(text: string): string {
   return text
     .slice(0, sayCharsMax)
-    .replace(/[^\x20-\x7e]+/g, ' ')
+    .replace(/[^\x21-\x7e]+/g, ' ')
     .trim();
 }
 
