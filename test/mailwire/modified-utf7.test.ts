@@ -35,7 +35,7 @@ describe('modified UTF-7', () => {
     ['caf\u00e9', 'a byte outside ASCII'],
     ['&AAA', 'a NUL that is not closed'],
   ] as const;
-  test.each(refused)('%s is refused: %s', (encoded) => {
+  test.each(refused)('%s is refused: %s', (encoded, _why) => {
     expect(decodeModifiedUtf7(encoded)).toBeUndefined();
   });
 });

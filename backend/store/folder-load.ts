@@ -1,0 +1,96 @@
+/**
+ * Opens a folder: its directory, its meta file and its part of the journal
+ * become a `FolderState`. Also tells what the directory still needs: files of
+ * expunged messages to remove, files of other programs to take in.
+ */
+import path from 'node:path';
+import { listDirectory, statFile, unlinkFile } from './files.ts';
+import type { FolderMeta } from './folder-meta.ts';
+import { FolderState, type NamedFile, type ReplayFindings } from './folder-state.ts';
+import { isOldTemporary } from './incoming.ts';
+import type { JournalRecord } from './journal-records.ts';
+import { parseMessageName } from './message-name.ts';
+
+/** A file in `cur/` or `new/` that has no UID of ours yet. */
+export interface ForeignFile {
+  readonly directory: 'cur' | 'new';
+  readonly text: string;
+}
+
+export interface LoadedFolder {
+  readonly state: FolderState;
+  readonly findings: ReplayFindings;
+  readonly foreign: readonly ForeignFile[];
+  readonly seen: SeenTimes;
+}
+
+/** Directory times at the last look; NaN: too fresh to tell, look again. */
+export interface SeenTimes {
+  readonly curMs: number;
+  readonly newMs: number;
+}
+
+/** A change within this of the look may share its time stamp with one before it. */
+const stampMs = 20;
+
+export async function seenTimes(directory: string): Promise<SeenTimes> {
+  const [cur, fresh] = await Promise.all([
+    statFile(path.join(directory, 'cur')),
+    statFile(path.join(directory, 'new')),
+  ]);
+  const settled = Date.now() - stampMs;
+  return {
+    curMs: cur.mtimeMs < settled ? cur.mtimeMs : Number.NaN,
+    newMs: fresh.mtimeMs < settled ? fresh.mtimeMs : Number.NaN,
+  };
+}
+
+/** Names in `cur/` and `new/` of files that are messages: not hidden ones, nothing that cannot be a name of ours. */
+export async function listMessages(
+  directory: string,
+): Promise<{ named: NamedFile[]; foreign: ForeignFile[] }> {
+  const [cur, fresh] = await Promise.all([
+    listDirectory(path.join(directory, 'cur')),
+    listDirectory(path.join(directory, 'new')),
+  ]);
+  const named: NamedFile[] = [];
+  const foreign: ForeignFile[] = [];
+  for (const text of cur) {
+    const name = parseMessageName(text);
+    if (name) named.push({ text, name });
+    else if (text[0] !== '.') foreign.push({ directory: 'cur', text });
+  }
+  for (const text of fresh) if (text[0] !== '.') foreign.push({ directory: 'new', text });
+  return { named, foreign };
+}
+
+export async function loadFolder(
+  directory: string,
+  meta: FolderMeta,
+  records: readonly JournalRecord[],
+  journalWhole: boolean,
+): Promise<LoadedFolder> {
+  const seen = await seenTimes(directory);
+  const [{ named, foreign }, temporary] = await Promise.all([
+    listMessages(directory),
+    listDirectory(path.join(directory, 'tmp')),
+  ]);
+  for (const name of temporary) {
+    if (isOldTemporary(name)) await unlinkFile(path.join(directory, 'tmp', name)).catch(() => {});
+  }
+  const state = new FolderState();
+  const findings = state.load(named, records, Math.floor(Date.now() / 1000));
+  // A fresh folder has no records and used nothing of its first block.
+  const untouched = records.length === 0 && named.length === 0 && journalWhole && state.uidNext === 1;
+  if ((findings.unclean || !journalWhole) && !untouched) {
+    // What was given after the last record is not known: the reserved block is skipped.
+    state.uidNext = Math.max(state.uidNext, meta.uidReserved);
+    state.highestModseq = Math.max(state.highestModseq, meta.modseqReserved);
+  }
+  return {
+    state,
+    findings,
+    foreign: [...foreign, ...findings.foreign.map((text) => ({ directory: 'cur' as const, text }))],
+    seen,
+  };
+}

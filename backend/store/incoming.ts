@@ -1,0 +1,136 @@
+/**
+ * One message on its way in. Small ones are gathered and written at once;
+ * large ones stream into `tmp/`. The bytes are on stable storage before the
+ * folder is asked to give the message a UID and a name.
+ */
+import { randomBytes } from 'node:crypto';
+import path from 'node:path';
+import { Fault } from '../../base/fault.ts';
+import { incarnation } from './fence.ts';
+import { closeLater, dataSync, openFile, setTimes, unlinkFile, writeAt } from './files.ts';
+import { hostOfNames } from './message-name.ts';
+import type { AppendFacts, Incoming } from './store.ts';
+import type { StoreHost } from './store-host.ts';
+
+const gatheredBytesMax = 256 * 1024;
+let temporaryCount = 0;
+
+/** A name for `tmp/` that no other process gives. */
+export function temporaryName(): string {
+  return `${Math.floor(Date.now() / 1000)}.P${incarnation}Q${++temporaryCount}.${hostOfNames}`;
+}
+
+/** Debris of an earlier process of ours: nobody else acts for this account, so nobody is writing it. */
+export function isOldTemporary(name: string): boolean {
+  const found = /^\d{1,12}\.P([0-9a-f]{16})Q\d{1,15}\./.exec(name);
+  return found !== null && found[1] !== incarnation;
+}
+
+/** A message whose bytes are durable in `tmp/`, waiting for its name. */
+export interface Prepared {
+  readonly temporary: string;
+  /** Kept open so that the rename can be made durable through it when directories are not synced. */
+  readonly fd: number;
+  readonly size: number;
+  readonly facts: AppendFacts;
+  readonly emailId: string;
+}
+
+export type Publish = (prepared: Prepared) => Promise<{ uid: number; already: boolean }>;
+
+export class IncomingMessage implements Incoming {
+  readonly #host: StoreHost;
+  readonly #facts: AppendFacts;
+  readonly #publish: Publish;
+  readonly #temporary: string;
+  #gathered: Buffer[] = [];
+  #size = 0;
+  #written = 0;
+  #fd: number | undefined;
+  #state: 'open' | 'done' = 'open';
+
+  constructor(host: StoreHost, directory: string, facts: AppendFacts, publish: Publish) {
+    this.#host = host;
+    this.#facts = facts;
+    this.#publish = publish;
+    this.#temporary = path.join(directory, 'tmp', temporaryName());
+  }
+
+  async write(chunk: Buffer): Promise<void> {
+    if (this.#state !== 'open') throw new Fault('bug', 'message is already committed or aborted');
+    this.#size += chunk.length;
+    if (this.#size > this.#host.limits.messageBytesMax) {
+      throw new Fault('message-too-big', 'the message is larger than this server takes');
+    }
+    this.#gathered.push(chunk);
+    if (this.#size - this.#written >= gatheredBytesMax) await this.#writeGathered();
+  }
+
+  async commit(): Promise<{ uid: number; already: boolean }> {
+    if (this.#state !== 'open') throw new Fault('bug', 'message is already committed or aborted');
+    this.#state = 'done';
+    const key = this.#facts.deliveryKey;
+    try {
+      this.#host.check();
+      if (key === undefined) return await this.#store();
+      return await this.#host.keys.alone(key, async () => {
+        const known = this.#host.keys.uidOf(key);
+        if (known === undefined) return this.#store();
+        await this.#discard();
+        return { uid: known, already: true };
+      });
+    } catch (error) {
+      await this.#discard();
+      throw this.#host.failed(error, 'append');
+    }
+  }
+
+  async abort(): Promise<void> {
+    this.#state = 'done';
+    await this.#discard();
+  }
+
+  async #store(): Promise<{ uid: number; already: boolean }> {
+    await this.#writeGathered();
+    const fd = this.#fd!;
+    const seconds = Math.floor(this.#facts.internalDateMs / 1000);
+    // Other Maildir programs take a file's time for the internal date.
+    if (Math.abs(Date.now() / 1000 - seconds) > 60) await setTimes(fd, Math.max(0, seconds));
+    try {
+      await dataSync(fd);
+    } catch (error) {
+      this.#host.breakOff(error);
+      throw error;
+    }
+    const answer = await this.#publish({
+      temporary: this.#temporary,
+      fd,
+      size: this.#size,
+      facts: this.#facts,
+      emailId: randomBytes(8).toString('hex'),
+    });
+    this.#fd = undefined;
+    closeLater(fd);
+    return answer;
+  }
+
+  async #writeGathered(): Promise<void> {
+    const data = this.#gathered.length === 1 ? this.#gathered[0]! : Buffer.concat(this.#gathered);
+    this.#gathered = [];
+    try {
+      this.#fd ??= await openFile(this.#temporary, 'wx');
+      await writeAt(this.#fd, data, this.#written);
+      this.#written += data.length;
+    } catch (error) {
+      throw this.#host.failed(error, 'append-write');
+    }
+  }
+
+  async #discard(): Promise<void> {
+    this.#gathered = [];
+    if (this.#fd === undefined) return;
+    closeLater(this.#fd);
+    this.#fd = undefined;
+    await unlinkFile(this.#temporary).catch(() => {});
+  }
+}

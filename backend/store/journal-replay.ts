@@ -1,0 +1,91 @@
+/** Sorts a journal's records: what belongs to which folder, and what a crash left unfinished. Pure. */
+import type { JournalRecord, KeptKey } from './journal-records.ts';
+
+export type CopyRecord = Extract<JournalRecord, { t: 'copy' }>;
+
+export interface AccountReplay {
+  /** By mailbox id: records since the folder's last snapshot, in order. */
+  readonly folders: Map<string, JournalRecord[]>;
+  /** By directory name: where a mailbox was and its UIDVALIDITY. */
+  readonly directories: Map<string, { readonly mailboxId: string; readonly uidValidity: number }>;
+  /** Copies that are to be, and whose files may not all be there. */
+  readonly copies: readonly CopyRecord[];
+  readonly rename: { readonly from: string; readonly to: string } | undefined;
+  readonly orphans: readonly KeptKey[];
+  readonly uidValidityLast: number;
+}
+
+export function sortRecords(records: readonly JournalRecord[]): AccountReplay {
+  const folders = new Map<string, JournalRecord[]>();
+  const directories: AccountReplay['directories'] = new Map();
+  const undone = new Set<string>();
+  const copies = new Map<string, CopyRecord>();
+  const orphans = new Map<string, KeptKey>();
+  let rename: AccountReplay['rename'];
+  let uidValidityLast = 0;
+  for (const record of records) if (record.t === 'copy-undone') undone.add(record.id);
+  const put = (mailboxId: string, record: JournalRecord): void => {
+    const list = folders.get(mailboxId);
+    if (list) list.push(record);
+    else folders.set(mailboxId, [record]);
+  };
+  for (const record of records) {
+    switch (record.t) {
+      case 'dir':
+        directories.set(record.d, { mailboxId: record.f, uidValidity: record.uv });
+        uidValidityLast = Math.max(uidValidityLast, record.uv);
+        break;
+      case 'folder':
+        folders.set(record.f, [record]);
+        break;
+      case 'copy':
+        put(record.g, record);
+        if (undone.has(record.id)) break;
+        copies.set(record.id, record);
+        if (record.mv === undefined) break;
+        put(record.f, { t: 'gone', f: record.f, u: record.u, m: record.mv, k: record.k ?? [] });
+        for (const key of record.k ?? []) orphans.set(key[0], key);
+        break;
+      case 'copied':
+      case 'copy-undone':
+        copies.delete(record.id);
+        break;
+      case 'gone':
+        put(record.f, record);
+        for (const key of record.k ?? []) orphans.set(key[0], key);
+        break;
+      case 'keys':
+        for (const key of record.k) orphans.set(key[0], key);
+        break;
+      case 'forget':
+        orphans.delete(record.k);
+        break;
+      case 'rename':
+        rename = record;
+        break;
+      case 'renamed':
+        rename = undefined;
+        break;
+      case 'uidvalidity':
+        uidValidityLast = Math.max(uidValidityLast, record.n);
+        break;
+      case 'flags':
+      case 'purged':
+      case 'settled':
+      case 'rows':
+      case 'clean':
+        put(record.f, record);
+        break;
+      case 'journal':
+        break;
+    }
+  }
+  return {
+    folders,
+    directories,
+    copies: [...copies.values()],
+    rename,
+    orphans: [...orphans.values()],
+    uidValidityLast,
+  };
+}

@@ -1,0 +1,456 @@
+/**
+ * A Maildir folder as sessions use it. Every change runs in the account's
+ * lane: plan from the state, make it durable, look at the lease once more,
+ * change the state, tell who watches. Files follow where they may.
+ */
+import { errnoOf, Fault } from '../../base/fault.ts';
+import { copyMessages } from './copier.ts';
+import { eachAtOnce, openFile, renameFile, syncDirectory, unlinkFile } from './files.ts';
+import type { LoadedFolder, SeenTimes } from './folder-load.ts';
+import { type FolderMeta, modseqBlock, uidBlock, writeMeta } from './folder-meta.ts';
+import type { FolderState } from './folder-state.ts';
+import { rescan } from './foreign-files.ts';
+import { IncomingMessage, type Publish } from './incoming.ts';
+import type { JournalRecord, KeptKey } from './journal-records.ts';
+import { lettersIn, parseMessageName, withFlags } from './message-name.ts';
+import { openMessage } from './open-message.ts';
+import type {
+  AppendFacts,
+  FlagChange,
+  Folder,
+  FolderEvent,
+  Incoming,
+  MessageFacts,
+  OpenMessage,
+} from './store.ts';
+import type { StoreHost } from './store-host.ts';
+import { formatUidSet } from './uid-set.ts';
+
+/** Showing flags waits this long, so that several changes of a message cost one rename. */
+const showDelayMs = 20;
+const uidMax = 0xfffffffe;
+
+export class MaildirFolder implements Folder {
+  name: string;
+  directory: string;
+  meta: FolderMeta;
+  readonly host: StoreHost;
+  readonly state: FolderState;
+  /** Times of the directories at the last look. */
+  seen: SeenTimes;
+  /** Own changes since the last look: `cur/` has a new time anyway. */
+  ownChanges = 0;
+  lookMs = 0;
+  lookedAtMs = 0;
+  /** Journal records since file names last showed everything. */
+  unclean: boolean;
+  removed = false;
+  /** Late work failed: file names do not say all the journal does, and may not be taken at their word. */
+  behind = false;
+  readonly #listeners = new Set<(event: FolderEvent) => void>();
+  readonly #publish: Publish;
+  readonly #toShow = new Set<number>();
+  #showing: Promise<void> | undefined;
+  #showNow: (() => void) | undefined;
+  readonly #leaving = new Set<string>();
+  #purging: Promise<void> = Promise.resolve();
+  #looking: Promise<void> | undefined;
+
+  constructor(
+    host: StoreHost,
+    name: string,
+    directory: string,
+    meta: FolderMeta,
+    loaded: LoadedFolder,
+    publish: (folder: MaildirFolder) => Publish,
+  ) {
+    this.host = host;
+    this.name = name;
+    this.directory = directory;
+    this.meta = meta;
+    this.state = loaded.state;
+    this.seen = loaded.seen;
+    this.unclean = loaded.findings.unclean;
+    this.#publish = publish(this);
+  }
+
+  get mailboxId(): string {
+    return this.meta.mailboxId;
+  }
+  get uidValidity(): number {
+    return this.meta.uidValidity;
+  }
+  get uidNext(): number {
+    return this.state.uidNext;
+  }
+  get highestModseq(): number {
+    return this.state.highestModseq;
+  }
+  get count(): number {
+    return this.state.columns.count;
+  }
+  get unseenCount(): number {
+    return this.state.unseenCount;
+  }
+  get sizeBytes(): number {
+    return this.state.sizeBytes;
+  }
+  get keywords(): readonly string[] {
+    return this.state.keywords;
+  }
+
+  uids(): Uint32Array {
+    return this.state.columns.uids();
+  }
+
+  facts(uid: number): MessageFacts | undefined {
+    return this.state.facts(uid);
+  }
+
+  flagsOf(uid: number): number | undefined {
+    const at = this.state.columns.find(uid);
+    return at < 0 ? undefined : this.state.columns.flags[at]!;
+  }
+
+  watch(listener: (event: FolderEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  emit(event: FolderEvent): void {
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener(event);
+      } catch (error) {
+        this.host.log.error({ event: 'watcher-failed', err: error }, 'a watcher of a folder threw');
+      }
+    }
+    if (event.kind === 'gone') this.#listeners.clear();
+  }
+
+  async open(uid: number): Promise<OpenMessage> {
+    for (let attempt = 0; ; attempt++) {
+      this.check();
+      const at = this.state.columns.find(uid);
+      if (at < 0) throw goneMessage();
+      const text = this.state.columns.nameOf(at);
+      const size = this.state.columns.size[at]!;
+      try {
+        const fd = await openFile(this.file(text), 'r');
+        return openMessage(fd, size, parseMessageName(text)?.fileBytes ?? size);
+      } catch (error) {
+        if (errnoOf(error) !== 'ENOENT') throw this.host.failed(error, 'message-open');
+        // Renamed meanwhile, by the showing of flags or by another program.
+        if (attempt >= 2) throw goneMessage();
+        if (attempt === 1) await this.look();
+      }
+    }
+  }
+
+  async append(facts: AppendFacts, sizeHint: number | undefined): Promise<Incoming> {
+    this.check();
+    const limits = this.host.limits;
+    if (sizeHint !== undefined && sizeHint > limits.messageBytesMax) {
+      throw new Fault('message-too-big', 'the message is larger than this server takes');
+    }
+    if (facts.deliveryKey === undefined || this.host.keys.uidOf(facts.deliveryKey) === undefined) {
+      this.checkQuota(sizeHint ?? 0, 1);
+    }
+    const keywords = this.state.checkKeywords(facts.keywords, limits.keywordsPerFolderMax);
+    const kept: AppendFacts = { ...facts, keywords, internalDateMs: cleanDate(facts.internalDateMs) };
+    return new IncomingMessage(this.host, this.directory, kept, this.#publish);
+  }
+
+  changeFlags(uids: readonly number[], change: FlagChange): Promise<readonly number[]> {
+    return this.#change('change-flags', async () => {
+      const keywords =
+        change.how === 'remove'
+          ? change.keywords
+          : this.state.checkKeywords(change.keywords, this.host.limits.keywordsPerFolderMax);
+      const exact: FlagChange = { how: change.how, flags: change.flags & 31, keywords };
+      const changed = this.existing(uids).filter((uid) =>
+        this.state.changes(this.state.columns.find(uid), exact),
+      );
+      if (changed.length === 0) return [];
+      await this.reserve(0, 1);
+      const modseq = this.state.highestModseq + 1;
+      const record: JournalRecord = {
+        t: 'flags',
+        f: this.mailboxId,
+        u: formatUidSet(changed),
+        how: exact.how,
+        fl: exact.flags,
+        ...(keywords.length > 0 ? { kw: keywords } : {}),
+        m: modseq,
+      };
+      await this.commit(record);
+      for (const uid of changed) {
+        this.state.applyFlags(this.state.columns.find(uid), exact, modseq);
+        this.#toShow.add(uid);
+      }
+      this.#showFlags();
+      this.emit({ kind: 'flags', uids: changed, modseq });
+      return changed;
+    });
+  }
+
+  expunge(uids: readonly number[]): Promise<readonly number[]> {
+    return this.#change('expunge', async () => {
+      const leaving = this.existing(uids);
+      if (leaving.length === 0) return [];
+      await this.reserve(0, 1);
+      const modseq = this.state.highestModseq + 1;
+      const kept = this.keysOf(leaving);
+      const set = formatUidSet(leaving);
+      await this.commit({
+        t: 'gone',
+        f: this.mailboxId,
+        u: set,
+        m: modseq,
+        ...(kept.length > 0 ? { k: kept } : {}),
+      });
+      const names = this.dropMessages(leaving, set, modseq, kept);
+      this.purge(names, modseq);
+      this.emit({ kind: 'expunged', uids: leaving, modseq });
+      return leaving;
+    });
+  }
+
+  copyTo(target: Folder, uids: readonly number[]): Promise<readonly (readonly [number, number])[]> {
+    return this.#change('copy', () => copyMessages(this, asMaildir(target), this.existing(uids), false));
+  }
+
+  moveTo(target: Folder, uids: readonly number[]): Promise<readonly (readonly [number, number])[]> {
+    return this.#change('move', () => copyMessages(this, asMaildir(target), this.existing(uids), true));
+  }
+
+  refresh(): Promise<void> {
+    this.#looking ??= rescan(this, false).finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  /** Looks into the directory although its times may not have changed. */
+  async look(): Promise<void> {
+    await this.#looking?.catch(() => {});
+    await rescan(this, true);
+  }
+
+  // What follows is for the parts of the store, not for sessions.
+
+  /** @throws {Fault} when nothing may be done here any more. */
+  check(): void {
+    if (this.removed) throw new Fault('gone', 'the folder is gone');
+    this.host.check();
+  }
+
+  /** @throws {Fault} `over-quota` */
+  checkQuota(bytes: number, messages: number): void {
+    const { limits, usage } = this.host;
+    const over =
+      (limits.quotaBytes > 0 && usage.bytes + bytes > limits.quotaBytes) ||
+      (limits.quotaMessages > 0 && usage.messages + messages > limits.quotaMessages);
+    if (over) throw new Fault('over-quota', 'the mailbox is full');
+  }
+
+  file(name: string): string {
+    return `${this.directory}/cur/${name}`;
+  }
+
+  /** Those that exist, ascending, once each. */
+  existing(uids: readonly number[]): number[] {
+    const found = uids.filter((uid) => this.state.columns.find(uid) >= 0);
+    let ascending = true;
+    for (let at = 1; at < found.length && ascending; at++) ascending = found[at - 1]! < found[at]!;
+    return ascending ? found : [...new Set(found)].sort((a, b) => a - b);
+  }
+
+  /** Makes records durable, then looks at the lease again. */
+  async commit(...records: readonly JournalRecord[]): Promise<void> {
+    this.check();
+    this.unclean = true;
+    await this.host.journal.append(...records);
+    try {
+      this.host.guard.assert();
+    } catch (error) {
+      this.host.breakOff(error);
+      throw error;
+    }
+  }
+
+  /** Makes sure that so many UIDs and sequences are reserved on disk before they are given. */
+  async reserve(uids: number, modseqs: number): Promise<void> {
+    const { state, meta } = this;
+    const uidEnd = state.uidNext + uids;
+    const modseqEnd = state.highestModseq + modseqs + 1;
+    if (uidEnd > uidMax) throw new Fault('limit-reached', 'this folder has no UIDs left');
+    if (uidEnd <= meta.uidReserved && modseqEnd <= meta.modseqReserved) return;
+    const next: FolderMeta = {
+      ...meta,
+      uidReserved: uidEnd <= meta.uidReserved ? meta.uidReserved : Math.min(uidEnd + uidBlock, uidMax),
+      modseqReserved: modseqEnd <= meta.modseqReserved ? meta.modseqReserved : modseqEnd + modseqBlock,
+    };
+    await writeMeta(this.directory, next);
+    this.meta = next;
+  }
+
+  /** Delivery keys of these messages that are not settled. */
+  keysOf(uids: readonly number[]): KeptKey[] {
+    const kept: KeptKey[] = [];
+    for (const uid of uids) {
+      const name = parseMessageName(this.state.columns.nameOf(this.state.columns.find(uid)));
+      const place = name?.deliveryKey && this.host.keys.placeOf(name.deliveryKey);
+      if (place && place.uid === uid && place.mailboxId === this.mailboxId) {
+        kept.push([name.deliveryKey, uid, place.seconds]);
+      }
+    }
+    return kept;
+  }
+
+  /** Takes messages out of the state. @returns their file names. */
+  dropMessages(uids: readonly number[], set: string, modseq: number, kept: readonly KeptKey[]): string[] {
+    const { columns } = this.state;
+    const indices = uids.map((uid) => columns.find(uid));
+    const names = indices.map((at) => columns.nameOf(at));
+    const bytes = this.state.sizeBytes;
+    this.state.applyGone(indices, set, modseq);
+    this.host.usage.bytes += this.state.sizeBytes - bytes;
+    this.host.usage.messages -= uids.length;
+    for (const key of kept) this.host.keys.orphan(key);
+    return names;
+  }
+
+  /** Removes files behind the answer; the journal says so until it is done. */
+  purge(names: readonly string[], modseq: number): void {
+    this.ownChanges++;
+    for (const name of names) this.#leaving.add(name);
+    const work = async (): Promise<void> => {
+      let failed = false;
+      await eachAtOnce(names, async (name) => {
+        this.host.mayFinish();
+        await unlinkFile(this.file(name)).catch((error: unknown) => {
+          if (errnoOf(error) === 'ENOENT') return;
+          failed = true;
+          this.host.log.warn(
+            { event: 'purge-failed', folder: this.name, file: name, err: error },
+            'file stays',
+          );
+        });
+        this.#leaving.delete(name);
+      });
+      // The removals must be durable before the journal forgets about them.
+      if (failed) {
+        this.behind = true;
+        return;
+      }
+      await syncDirectory(`${this.directory}/cur`);
+      this.host.journal.note({ t: 'purged', f: this.mailboxId, m: modseq });
+    };
+    this.#purging = this.#purging.then(work).catch((error: unknown) => this.#lateFailure('purge', error));
+    this.host.background(this.#purging);
+  }
+
+  /** For callers that are in the lane already. */
+  async moveInLane(target: MaildirFolder, uids: readonly number[]): Promise<void> {
+    await copyMessages(this, target, this.existing(uids), true);
+  }
+
+  /** Settles when file names show all flags and expunged files are away. */
+  async settled(): Promise<void> {
+    await this.#purging;
+    while (this.#showing) {
+      this.#showNow?.();
+      await this.#showing;
+    }
+  }
+
+  /** Is this the file of an expunged message that has not been removed yet? */
+  isLeaving(name: string): boolean {
+    return this.#leaving.has(name);
+  }
+
+  /** Renames files so that their names show the flags: a service to other programs and to a lost journal. */
+  #showFlags(): void {
+    if (this.#showing || this.#toShow.size === 0) return;
+    const work = async (): Promise<void> => {
+      await new Promise<void>((resolve) => {
+        this.#showNow = resolve;
+        setTimeout(resolve, showDelayMs);
+      });
+      while (this.#toShow.size > 0 && !this.removed) {
+        const batch = [...this.#toShow].slice(0, 64);
+        for (const uid of batch) this.#toShow.delete(uid);
+        await eachAtOnce(batch, (uid) => this.#showFlagsOf(uid));
+      }
+    };
+    this.#showing = work()
+      .catch((error: unknown) => this.#lateFailure('show-flags', error))
+      .finally(() => {
+        this.#showing = undefined;
+      });
+    this.host.background(this.#showing);
+  }
+
+  async #showFlagsOf(uid: number): Promise<void> {
+    this.host.mayFinish();
+    const { columns } = this.state;
+    const at = columns.find(uid);
+    if (at < 0) return;
+    const before = columns.nameOf(at);
+    const after = withFlags(before, columns.flags[at]!);
+    if (before === after) return;
+    this.ownChanges++;
+    try {
+      await renameFile(this.file(before), this.file(after));
+    } catch (error) {
+      this.behind = true;
+      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOSPC') return;
+      throw error;
+    }
+    const now = columns.find(uid);
+    if (now >= 0) {
+      columns.setName(now, after);
+      if (lettersIn(after).flags !== columns.flags[now]) this.#toShow.add(uid);
+      return;
+    }
+    // Expunged while the rename ran: the purge looked for the old name.
+    await unlinkFile(this.file(after)).catch(() => {});
+  }
+
+  #lateFailure(what: string, error: unknown): void {
+    this.behind = true;
+    if (this.removed) return;
+    const failure = this.host.failed(error, what);
+    this.host.log.warn(
+      { event: 'late-work-failed', what, folder: this.name, err: failure },
+      'late work failed',
+    );
+  }
+
+  async #change<T>(what: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await this.host.lane.run(async () => {
+        this.check();
+        return work();
+      });
+    } catch (error) {
+      throw this.host.failed(error, what);
+    }
+  }
+}
+
+function asMaildir(folder: Folder): MaildirFolder {
+  if (folder instanceof MaildirFolder) return folder;
+  throw new Fault('bug', 'the target is not a folder of this store');
+}
+
+function goneMessage(): Fault {
+  return new Fault('gone', 'the message is gone');
+}
+
+/** Names hold whole seconds since 1970; facts must say the same before and after a restart. */
+function cleanDate(ms: number): number {
+  const seconds = Math.floor(ms / 1000);
+  return Number.isFinite(seconds) ? Math.min(Math.max(seconds, 0), 0xffffffff) * 1000 : 0;
+}

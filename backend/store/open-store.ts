@@ -1,0 +1,108 @@
+/**
+ * Opens the store of one account: fence first, then the journal, then what a
+ * crash left unfinished, then the folders whose counts are not known.
+ */
+import path from 'node:path';
+import type { Fault } from '../../base/fault.ts';
+import { errnoOf } from '../../base/fault.ts';
+import type { Log } from '../../base/log.ts';
+import { AccountStore } from './account-store.ts';
+import { incarnation, takeFence } from './fence.ts';
+import {
+  linkFile,
+  listDirectory,
+  makeDirectories,
+  renameFile,
+  storageFault,
+  syncDirectory,
+} from './files.ts';
+import { readMeta } from './folder-meta.ts';
+import { openJournal } from './journal.ts';
+import { type AccountReplay, sortRecords } from './journal-replay.ts';
+import { formatMessageName, parseMessageName } from './message-name.ts';
+import type { Guard, Store, StoreLimits } from './store.ts';
+import { rangesOf } from './uid-set.ts';
+
+export interface StoreOptions {
+  /** The account's directory: holds `owner`, `journal.<epoch>` and `Maildir/`. */
+  readonly directory: string;
+  readonly guard: Guard;
+  readonly limits: StoreLimits;
+  readonly log: Log;
+  /** fsync directories after renames; false only where a rename is known to be carried by the file's fsync. */
+  readonly dirsync: boolean;
+  /** Told once when the storage failed or the lease was lost under a change: close this store and open it again. */
+  readonly onBroken?: (fault: Fault) => void;
+}
+
+/** @throws {Fault} `not-owner`, `lease-lost`, `storage-failed`, `no-space` */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const { directory, guard, log } = options;
+  const held = await takeFence(directory, guard, log);
+  const { journal, read, lost } = await openJournal(directory, guard.epoch, incarnation, held, log);
+  if (lost)
+    log.error({ event: 'journal-lost', directory }, 'the journal is missing; file names are all there is');
+  const maildir = path.join(directory, 'Maildir');
+  try {
+    const replay = sortRecords(read.records);
+    for (const name of ['cur', 'new', 'tmp']) await makeDirectories(path.join(maildir, name));
+    if (replay.rename) await finishRename(maildir, replay.rename.from, replay.rename.to);
+    if (replay.copies.length > 0) await finishCopies(maildir, replay);
+    const store = new AccountStore(options, journal, replay, !lost && read.damagedLines === 0);
+    await store.load();
+    guard.assert();
+    return store;
+  } catch (error) {
+    await journal.close();
+    throw storageFault(error, 'store-open');
+  }
+}
+
+/** Directories of `from` and below it that still have their old names. */
+async function finishRename(maildir: string, from: string, to: string): Promise<void> {
+  for (const name of await listDirectory(maildir)) {
+    if (name !== from && !name.startsWith(`${from}.`)) continue;
+    await renameFile(path.join(maildir, name), path.join(maildir, to + name.slice(from.length)));
+  }
+  await syncDirectory(maildir);
+}
+
+/** Links that a crash kept from being made. The journal had promised them, so all of them come. */
+async function finishCopies(maildir: string, replay: AccountReplay): Promise<void> {
+  const places = new Map<string, string>();
+  for (const name of ['', ...(await listDirectory(maildir)).filter((entry) => entry[0] === '.')]) {
+    const directory = path.join(maildir, name);
+    const meta = await readMeta(directory);
+    if (meta) places.set(meta.mailboxId, path.join(directory, 'cur'));
+  }
+  for (const copy of replay.copies) {
+    const source = places.get(copy.f);
+    const target = places.get(copy.g);
+    if (source === undefined || target === undefined) continue;
+    const files = await filesByUid(source);
+    const there = await filesByUid(target);
+    let newUid = copy.n;
+    let modseq = copy.m;
+    for (const [first, last] of rangesOf(copy.u)) {
+      for (let uid = first; uid <= last; uid++, newUid++, modseq++) {
+        const text = files.get(uid);
+        if (text === undefined || there.has(newUid)) continue;
+        const name = parseMessageName(text)!;
+        const to = formatMessageName({ ...name, uid: newUid, modseq, deliveryKey: undefined });
+        await linkFile(path.join(source, text), path.join(target, to)).catch((error: unknown) => {
+          if (errnoOf(error) !== 'EEXIST') throw error;
+        });
+      }
+    }
+    await syncDirectory(target);
+  }
+}
+
+async function filesByUid(directory: string): Promise<Map<number, string>> {
+  const files = new Map<number, string>();
+  for (const text of await listDirectory(directory)) {
+    const name = parseMessageName(text);
+    if (name) files.set(name.uid, text);
+  }
+  return files;
+}
