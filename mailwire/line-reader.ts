@@ -64,7 +64,7 @@ export class LineReader {
 
   /** `take` as Latin-1 text: one character for one byte. */
   takeText(): string | undefined {
-    return this.take()?.latin1Slice();
+    return this.take()?.toString('latin1');
   }
 
   /** Takes up to `bytesMax` raw bytes (a literal); empty when nothing is held. */

@@ -38,7 +38,7 @@ function readVersion1(bytes: Buffer): { header: ProxyHeader; length: number } | 
     if (bytes.length >= v1BytesMax) throw malformed('version 1 line too long');
     return undefined;
   }
-  const words = bytes.latin1Slice(0, end).split(' ');
+  const words = bytes.toString('latin1', 0, end).split(' ');
   const length = end + 2;
   if (words[1] === 'UNKNOWN') return { header: { version: 1, source: undefined }, length };
   const [, family, source = '', destination = '', sourcePort = '', destinationPort = ''] = words;

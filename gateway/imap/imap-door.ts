@@ -1,0 +1,20 @@
+/** The IMAP door: the dialog before login, then the owner's own session. */
+
+import type { LoginDoorParts } from '../session/login-connection.ts';
+import { type LoginDoor, openLoginDoor } from '../session/login-door.ts';
+import { ImapDialog, imapDialogWords } from './imap-dialog.ts';
+
+export type ImapDoorOptions = Omit<LoginDoorParts, 'service' | 'alpn' | 'words' | 'newDialog'> & {
+  /** `login.plaintext` */
+  readonly plaintextLogin: boolean;
+};
+
+export function openImapDoor({ plaintextLogin, ...parts }: ImapDoorOptions): LoginDoor {
+  return openLoginDoor({
+    ...parts,
+    service: 'imap',
+    alpn: ['imap'],
+    words: imapDialogWords,
+    newDialog: (tls) => new ImapDialog({ tls, canStartTls: true, plaintextLogin }),
+  });
+}

@@ -1,0 +1,141 @@
+/**
+ * TLS towards clients: one context from the admin's certificate or the
+ * cluster's own, and the one way a plain connection becomes a TLS connection,
+ * whether from the first byte or after STARTTLS.
+ */
+import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import path from 'node:path';
+import { createSecureContext, type SecureContext, type SecureVersion, TLSSocket } from 'node:tls';
+import { Fault } from '../../base/fault.ts';
+import type { Deadlines } from './deadline.ts';
+
+export interface TlsContexts {
+  /** @param serverName  As the client sent it, unchecked. One certificate serves all names today. */
+  contextFor(serverName?: string): SecureContext;
+  /**
+   * Makes `socket` a TLS connection and resolves after the handshake, paused.
+   *
+   * What the socket had buffered goes into the handshake: for implicit TLS it is the ClientHello. After STARTTLS the
+   * caller throws it away first (RFC 9051 6.2.1).
+   *
+   * @param alpn  The only protocols this port speaks; a client that offers others is refused (CASES 63, RFC 7301 3.2).
+   *   One that offers none goes on.
+   * @throws {Fault} `bad-syntax`: the handshake failed. `deadline-passed`. `gone`. The socket is destroyed.
+   */
+  startTls(socket: Socket, alpn: readonly string[]): Promise<TLSSocket>;
+}
+
+export interface TlsContextsOptions {
+  /** PEM files: certificate with chain, and its key. */
+  readonly certificate: string;
+  readonly key: string;
+  /** What an error names: `postern.toml:3 tls.certificate`, or the file's own name. */
+  readonly place: string;
+  readonly minimum: SecureVersion;
+  /** Longest a handshake may take, in all. */
+  readonly handshakeMs: number;
+  readonly deadlines: Deadlines;
+}
+
+/** @throws {Fault} `bad-config`: a file that cannot be read, is no PEM, or two that do not belong together. */
+export async function openTlsContexts(options: TlsContextsOptions): Promise<TlsContexts> {
+  const [cert, key] = await Promise.all([
+    readPem(options.certificate, options),
+    readPem(options.key, options),
+  ]);
+  checkPair(cert, key, options);
+  const context = createSecureContext({
+    cert,
+    key,
+    minVersion: options.minimum,
+    honorCipherOrder: true,
+    // A renegotiation in mid-session costs us and gives the client nothing (CVE-2011-1473); TLS 1.3 has none.
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
+  });
+  return {
+    contextFor: () => context,
+    startTls: (socket, alpn) => handshake(socket, alpn, context, options),
+  };
+}
+
+function handshake(
+  socket: Socket,
+  alpn: readonly string[],
+  secureContext: SecureContext,
+  { deadlines, handshakeMs }: TlsContextsOptions,
+): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    if (socket.destroyed) return reject(new Fault('gone', 'the client has closed the connection'));
+    const secure = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: [...alpn] });
+    let failure: Fault | undefined;
+    const fail = (fault: Fault): void => {
+      failure ??= fault;
+      settle();
+      secure.on('error', ignore);
+      secure.destroy();
+      socket.destroy();
+      reject(failure);
+    };
+    const deadline = deadlines.start(handshakeMs, () =>
+      fail(new Fault('deadline-passed', 'the TLS handshake took too long')),
+    );
+    const broken = (error: Error): void =>
+      fail(new Fault('bad-syntax', 'the TLS handshake failed', { detail: { error: error.message } }));
+    const closed = (): void => fail(new Fault('gone', 'closed in the TLS handshake'));
+    const done = (): void => {
+      settle();
+      secure.pause();
+      resolve(secure);
+    };
+    const settle = (): void => {
+      deadline.cancel();
+      secure.off('secure', done);
+      secure.off('error', broken);
+      secure.off('_tlsError', broken);
+      secure.off('close', closed);
+      socket.off('close', closed);
+    };
+    secure.on('secure', done);
+    secure.on('error', broken);
+    // Before the handshake is done Node reports its failure here and closes; `error` comes only where a server listens.
+    secure.on('_tlsError', broken);
+    secure.on('close', closed);
+    socket.on('close', closed);
+  });
+}
+
+function ignore(): void {}
+
+async function readPem(file: string, { place }: TlsContextsOptions): Promise<string> {
+  try {
+    return await readFile(path.resolve(file), 'utf8');
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'is not there' : 'cannot be read';
+    throw new Fault('bad-config', `${place}: ${file} ${reason}; name a PEM file this program may read`, {
+      cause,
+    });
+  }
+}
+
+function checkPair(
+  cert: string,
+  key: string,
+  { certificate, key: keyFile, place }: TlsContextsOptions,
+): void {
+  const read = <T>(file: string, what: string, parse: () => T): T => {
+    try {
+      return parse();
+    } catch (cause) {
+      throw new Fault('bad-config', `${place}: ${file} holds no ${what} in PEM form`, { cause });
+    }
+  };
+  const leaf = read(certificate, 'certificate', () => new X509Certificate(cert));
+  const privateKey = read(keyFile, 'private key', () => createPrivateKey(key));
+  if (!leaf.checkPrivateKey(privateKey))
+    throw new Fault(
+      'bad-config',
+      `${place}: ${keyFile} is not the key of ${certificate}; name the one it was made with`,
+    );
+}

@@ -1,0 +1,20 @@
+/** The POP3 door: the dialog before login, then the owner's own session. */
+
+import type { LoginDoorParts } from '../session/login-connection.ts';
+import { type LoginDoor, openLoginDoor } from '../session/login-door.ts';
+import { Pop3Dialog, pop3DialogWords } from './pop3-dialog.ts';
+
+export type Pop3DoorOptions = Omit<LoginDoorParts, 'service' | 'alpn' | 'words' | 'newDialog'> & {
+  /** `login.plaintext` */
+  readonly plaintextLogin: boolean;
+};
+
+export function openPop3Door({ plaintextLogin, ...parts }: Pop3DoorOptions): LoginDoor {
+  return openLoginDoor({
+    ...parts,
+    service: 'pop3',
+    alpn: ['pop3'],
+    words: pop3DialogWords,
+    newDialog: (tls) => new Pop3Dialog({ tls, canStartTls: true, plaintextLogin }),
+  });
+}

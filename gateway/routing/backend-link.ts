@@ -1,0 +1,188 @@
+/**
+ * The links to one backend: a few HTTP/2 connections that stay open, carry one
+ * stream per client session or request, come back by themselves, and are
+ * found dead by ping when the other end is stopped rather than gone.
+ */
+import http2, { type ClientHttp2Session, type ClientHttp2Stream, type OutgoingHttpHeaders } from 'node:http2';
+import net from 'node:net';
+import tls from 'node:tls';
+import { Fault } from '../../base/fault.ts';
+import type { Log } from '../../base/log.ts';
+import { parseAddress } from '../../base/settings.ts';
+import type { MemberId } from '../../cluster-protocol/ids.ts';
+import { linkWindowBytes, type MemberRecord, streamWindowBytes } from '../../cluster-protocol/link.ts';
+
+/** Connections per backend: two, so that one stuck in a kernel buffer is not all there is. */
+const connectionsPerBackend = 2;
+const backoffFirstMs = 20;
+const backoffMaxMs = 1000;
+const pingEveryMs = 2500;
+/** Without an answer to a ping for this long the connection is given up. */
+const pingAnswerMsMax = 10_000;
+/** Streams one connection may carry: more than a process has descriptors for clients. */
+const streamsMax = 100_000;
+/** Node counts what a connection's streams hold and refuses new ones past this; its default of 10 MB is some 1,000 streams. */
+const connectionMemoryMbMax = 2048;
+
+/** How a member shows itself on links between machines (mutual TLS). */
+export interface LinkIdentity {
+  readonly ca: string | Buffer;
+  readonly cert: string | Buffer;
+  readonly key: string | Buffer;
+  /** The name a member's certificate is made out to: its id and cluster, not where it happens to listen. */
+  hostOf(member: MemberId): string;
+}
+
+interface Connection {
+  session: ClientHttp2Session | undefined;
+  up: boolean;
+  backoffMs: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+export class BackendLink {
+  readonly record: MemberRecord;
+  readonly #options: BackendLinkOptions;
+  readonly #connections: Connection[] = [];
+  #turn = 0;
+  #over = false;
+
+  constructor(record: MemberRecord, options: BackendLinkOptions) {
+    this.record = record;
+    this.#options = options;
+    for (let count = 0; count < connectionsPerBackend; count++) {
+      const connection: Connection = {
+        session: undefined,
+        up: false,
+        backoffMs: backoffFirstMs,
+        timer: undefined,
+      };
+      this.#connections.push(connection);
+      this.#connect(connection);
+    }
+  }
+
+  /** Connections that work now. */
+  get upCount(): number {
+    return this.#connections.filter((connection) => connection.up).length;
+  }
+
+  /** Opens a stream; `undefined` when no connection works now. */
+  open(headers: OutgoingHttpHeaders, endStream: boolean): ClientHttp2Stream | undefined {
+    for (let tried = 0; tried < connectionsPerBackend; tried++) {
+      const { up, session } = this.#connections[this.#turn++ % connectionsPerBackend]!;
+      if (!up || session === undefined || session.closed || session.destroyed) continue;
+      try {
+        return session.request(headers, { endStream });
+      } catch (error) {
+        // GOAWAY came between the check and the request, or the stream ids are used up: another connection may do.
+        this.#options.log.debug({ backend: this.record.id, error: String(error) }, 'link refused a stream');
+      }
+    }
+    return undefined;
+  }
+
+  /** The member is gone from the registry: no new streams; those that live may end by themselves. */
+  retire(): void {
+    this.#over = true;
+    for (const connection of this.#connections) {
+      clearTimeout(connection.timer);
+      connection.up = false;
+      connection.session?.close();
+    }
+  }
+
+  /** Ends all streams and connections now. */
+  destroy(): void {
+    this.retire();
+    for (const connection of this.#connections) connection.session?.destroy();
+  }
+
+  #connect(connection: Connection): void {
+    const { log, changed, linkIdentity } = this.#options;
+    const session = http2.connect('http://link', {
+      createConnection: () => dial(this.record, linkIdentity),
+      settings: { initialWindowSize: streamWindowBytes, enablePush: false },
+      peerMaxConcurrentStreams: streamsMax,
+      maxSessionMemory: connectionMemoryMbMax,
+    });
+    connection.session = session;
+    let answered = performance.now();
+    const pinging = setInterval(() => {
+      if (performance.now() - answered > pingAnswerMsMax) {
+        log.warn({ backend: this.record.id }, 'link does not answer');
+        session.destroy();
+        return;
+      }
+      if (connection.up || this.#over) {
+        session.ping((error) => {
+          if (!error) answered = performance.now();
+        });
+      }
+    }, pingEveryMs).unref();
+    let failure: Error | undefined;
+    session.on('connect', () => {
+      // Only now: before `connect` the call has no effect on the window the peer is told.
+      session.setLocalWindowSize(linkWindowBytes);
+      answered = performance.now();
+      connection.up = !this.#over;
+      connection.backoffMs = backoffFirstMs;
+      log.info({ backend: this.record.id, address: this.record.address }, 'link up');
+      changed();
+    });
+    session.on('error', (error) => {
+      failure = error;
+    });
+    session.on('goaway', () => {
+      // The backend drains: what is open may end, new streams go over a new connection (or to the new owner).
+      if (connection.session !== session || this.#over) return;
+      connection.up = false;
+      connection.session = undefined;
+      this.#reconnect(connection);
+      changed();
+    });
+    session.on('close', () => {
+      clearInterval(pinging);
+      if (connection.session !== session) return;
+      if (connection.up) log.warn({ backend: this.record.id, error: failure?.message }, 'link down');
+      connection.session = undefined;
+      connection.up = false;
+      if (!this.#over) this.#reconnect(connection);
+      changed();
+    });
+  }
+
+  #reconnect(connection: Connection): void {
+    clearTimeout(connection.timer);
+    connection.timer = setTimeout(() => this.#connect(connection), connection.backoffMs).unref();
+    connection.backoffMs = Math.min(connection.backoffMs * 2, backoffMaxMs);
+  }
+}
+
+export interface BackendLinkOptions {
+  readonly log: Log;
+  /** For members on other machines; not needed for Unix sockets. */
+  readonly linkIdentity: LinkIdentity | undefined;
+  /** A connection came up or went down. */
+  changed(): void;
+}
+
+/** A Unix socket where the address is a path, else TCP with mutual TLS. */
+function dial(record: MemberRecord, identity: LinkIdentity | undefined): net.Socket {
+  if (record.address.startsWith('/')) return net.connect({ path: record.address });
+  if (identity === undefined)
+    throw new Fault('bad-config', `member ${record.id} is on another machine; links need certificates`);
+  const at = parseAddress(record.address);
+  const socket = tls.connect({
+    host: at?.host ?? '',
+    port: at?.port ?? 0,
+    ALPNProtocols: ['h2'],
+    minVersion: 'TLSv1.3',
+    servername: identity.hostOf(record.id),
+    ca: identity.ca,
+    cert: identity.cert,
+    key: identity.key,
+  });
+  socket.setNoDelay(true);
+  return socket;
+}

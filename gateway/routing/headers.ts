@@ -1,0 +1,46 @@
+/** The headers a stream to a backend opens with (`cluster-protocol/link.ts`). */
+import { type OutgoingHttpHeaders, sensitiveHeaders } from 'node:http2';
+import type { Address, Epoch } from '../../cluster-protocol/ids.ts';
+import {
+  type Credentials,
+  linkHeader,
+  protocolVersion,
+  type ServiceName,
+} from '../../cluster-protocol/link.ts';
+import type { Session } from '../session/session.ts';
+
+const version = String(protocolVersion);
+
+/** Service, version, epoch: what every stream has. */
+export function serviceHeaders(service: ServiceName, epoch: Epoch): OutgoingHttpHeaders {
+  return { ':path': `/${service}`, [linkHeader.version]: version, [linkHeader.epoch]: String(epoch) };
+}
+
+/** Who the client is, for the owner's log and limits. */
+export function clientHeaders(session: Session): OutgoingHttpHeaders {
+  const { address, port } = session.client;
+  const headers: OutgoingHttpHeaders = {
+    [linkHeader.client]: address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,
+    [linkHeader.trace]: session.id,
+  };
+  if (session.tls) headers[linkHeader.tls] = `${session.tls.version} ${session.tls.cipher}`;
+  return headers;
+}
+
+/** Percent-encoded as a whole: `@` and all that is not unreserved. */
+export function accountHeader(account: Address): OutgoingHttpHeaders {
+  return { [linkHeader.account]: encodeURIComponent(account) };
+}
+
+/** Never indexed: a password must not stand in a compression table (RFC 7541 7.1.3). */
+export function credentialHeaders(credentials: Credentials): OutgoingHttpHeaders {
+  return {
+    [linkHeader.credentials]: Buffer.from(JSON.stringify(credentials)).toString('base64'),
+    [sensitiveHeaders]: [linkHeader.credentials],
+  } as OutgoingHttpHeaders;
+}
+
+/** Comma-separated, each percent-encoded, so that no address can be two. */
+export function recipientsHeader(recipients: readonly Address[]): OutgoingHttpHeaders {
+  return { [linkHeader.recipients]: recipients.map(encodeURIComponent).join(',') };
+}

@@ -1,0 +1,172 @@
+/**
+ * A logged-in session: bytes both ways between client and owner, each side read
+ * only as fast as the other takes it. Ten thousand of these are idle most of
+ * the time, so one costs one small object: handlers are shared functions that
+ * find their session through the socket they were called on.
+ */
+import { constants, type Http2Stream } from 'node:http2';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { MutableSession } from './session.ts';
+
+const spliceOf = Symbol('splice');
+type Held<T> = T & { [spliceOf]: Splice };
+
+const lf = 10;
+/** How long a client that was told goodbye may take to close. */
+const lingerMs = 5000;
+
+export interface SpliceOwner {
+  /** Said on a line of its own when the owner has gone or the gateway stops, where that cannot be taken for message text. */
+  readonly farewell: { readonly lost: string; readonly stopping: string };
+  /** Both sides are closed. */
+  ended(splice: Splice, reason: string): void;
+}
+
+export class Splice {
+  readonly client: Socket;
+  readonly stream: Duplex;
+  readonly session: MutableSession;
+  readonly #owner: SpliceOwner;
+  /** The client's bytes came last: an answer is due. */
+  #asked: boolean;
+  /** What went to the client ended a line. */
+  #lineEnded = true;
+  #reason = '';
+  /** `bytesWritten` at the last look, see `quiet`. */
+  #seenBytes = -1;
+
+  /**
+   * Starts at once. `client` must have no listeners of its own but for errors.
+   * @param first  The client's bytes that came after its login.
+   */
+  constructor(client: Socket, stream: Duplex, session: MutableSession, owner: SpliceOwner, first: Buffer) {
+    this.client = client;
+    this.stream = stream;
+    this.session = session;
+    this.#owner = owner;
+    this.#asked = first.length > 0;
+    (client as Held<Socket>)[spliceOf] = this;
+    (stream as Held<Duplex>)[spliceOf] = this;
+    client.on('drain', clientDrain);
+    client.on('end', clientEnd);
+    client.on('close', clientClose);
+    stream.on('error', ignore);
+    stream.on('data', streamData);
+    stream.on('drain', streamDrain);
+    stream.on('end', streamEnd);
+    stream.on('close', streamClose);
+    const room = first.length === 0 || stream.write(first);
+    client.on('data', clientData);
+    if (room) client.resume();
+    else client.pause();
+    // Either side may have gone while the other was being opened.
+    if (client.destroyed) this.clientClosed();
+    else if (stream.destroyed) this.streamClosed();
+    else if (client.readableEnded) stream.end();
+  }
+
+  /** Nothing is being answered, and nothing was since the last call: a word of ours would stand between two answers. */
+  quiet(): boolean {
+    const { bytesWritten } = this.client;
+    const still = this.#seenBytes === bytesWritten && this.client.writableLength === 0;
+    this.#seenBytes = bytesWritten;
+    return still && !this.#asked && this.#lineEnded;
+  }
+
+  /** Ends the session with a word. */
+  stop(): void {
+    this.#end('stopping', this.#owner.farewell.stopping);
+  }
+
+  /** Ends the session in mid-word. */
+  cut(): void {
+    this.#reason ||= 'cut';
+    this.client.destroy();
+  }
+
+  fromClient(chunk: Buffer): void {
+    this.#asked = true;
+    if (!this.stream.write(chunk)) this.client.pause();
+  }
+
+  fromOwner(chunk: Buffer): void {
+    this.#asked = false;
+    this.#lineEnded = chunk[chunk.length - 1] === lf;
+    if (!this.client.write(chunk)) this.stream.pause();
+  }
+
+  ownerEnded(): void {
+    this.#reason ||= 'ended';
+    const { client, stream } = this;
+    client.off('data', clientData);
+    client.resume();
+    if (!stream.writableEnded) stream.end();
+    client.end();
+    // A client that does not close its side is not waited for.
+    setTimeout(destroyLater, lingerMs, client).unref();
+  }
+
+  streamClosed(): void {
+    const { readableEnded } = this.stream;
+    // A stream that closes without an end was reset: the owner died, or the link did.
+    if (!readableEnded) this.#end('owner-lost', this.#lineEnded ? this.#owner.farewell.lost : '');
+    else if (!this.client.writableEnded) this.client.end();
+  }
+
+  clientClosed(): void {
+    this.#reason ||= 'client';
+    if (!this.stream.destroyed) closeStream(this.stream);
+    this.#owner.ended(this, this.#reason);
+  }
+
+  #end(reason: string, word: string): void {
+    this.#reason ||= reason;
+    const { client, stream } = this;
+    stream.off('data', streamData);
+    if (!stream.destroyed) closeStream(stream);
+    if (client.destroyed) return;
+    client.off('data', clientData);
+    client.resume();
+    if (word === '') client.end();
+    else client.end(word, 'latin1');
+    setTimeout(destroyLater, lingerMs, client).unref();
+  }
+}
+
+function closeStream(stream: Duplex): void {
+  const http2Stream = stream as Partial<Pick<Http2Stream, 'close'>>;
+  if (typeof http2Stream.close === 'function') http2Stream.close(constants.NGHTTP2_CANCEL);
+  else stream.destroy();
+}
+
+function clientData(this: Socket, chunk: Buffer): void {
+  (this as Held<Socket>)[spliceOf].fromClient(chunk);
+}
+function clientDrain(this: Socket): void {
+  (this as Held<Socket>)[spliceOf].stream.resume();
+}
+function clientEnd(this: Socket): void {
+  const { stream } = (this as Held<Socket>)[spliceOf];
+  if (!stream.writableEnded && !stream.destroyed) stream.end();
+}
+function clientClose(this: Socket): void {
+  (this as Held<Socket>)[spliceOf].clientClosed();
+}
+function streamData(this: Duplex, chunk: Buffer): void {
+  (this as Held<Duplex>)[spliceOf].fromOwner(chunk);
+}
+function streamDrain(this: Duplex): void {
+  (this as Held<Duplex>)[spliceOf].client.resume();
+}
+function streamEnd(this: Duplex): void {
+  (this as Held<Duplex>)[spliceOf].ownerEnded();
+}
+function streamClose(this: Duplex): void {
+  (this as Held<Duplex>)[spliceOf].streamClosed();
+}
+function destroyLater(socket: Socket): void {
+  socket.destroy();
+}
+/** Shared: 'close' follows every error and is what counts. */
+function ignore(): void {}
