@@ -69,6 +69,7 @@ export class DataReceiver {
     const { length } = chunk;
     let sent = 0; // handed to the sink up to here
     let at = 0;
+    let cr = -2; // next CR at or after `at`, −1: none; kept, or a flood of LF would be searched anew for each line
     while (at < length) {
       if (this.#lineStart && chunk[at] === DOT) {
         if (at + 1 === length || (chunk[at + 1] === CR && at + 2 === length)) {
@@ -86,7 +87,7 @@ export class DataReceiver {
         this.#lineStart = false;
       }
       const lf = find.call(chunk, LF, at);
-      const cr = find.call(chunk, CR, at);
+      if (cr !== -1 && cr < at) cr = find.call(chunk, CR, at);
       if (lf === -1) {
         const end = chunk[length - 1] === CR ? length - 1 : length;
         if (cr !== -1 && cr < end) this.#fail(replies.bareNewline);
