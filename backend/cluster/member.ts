@@ -156,11 +156,10 @@ export class Member {
    * @throws {Fault} `not-owner`, `lease-lost`
    */
   guardFor(address: Address): Guard {
+    this.assertLease();
     const epoch = this.holdings.epochFor(address);
     if (epoch === 0) throw new Fault('not-owner', 'this backend does not own the account');
-    const guard = new AccountGuard(this, address, epoch);
-    guard.assert();
-    return guard;
+    return new AccountGuard(this, address, epoch);
   }
 
   /** @throws {Fault} `lease-lost` */

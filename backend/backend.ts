@@ -1,0 +1,195 @@
+/**
+ * A backend process: joins the cluster, serves the accounts it is granted, and
+ * leaves in order. Started by the supervisor (`base/member.ts`).
+ */
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { emptyConfig, parseConfig, readSettings } from '../base/config-file.ts';
+import { errnoOf, Fault } from '../base/fault.ts';
+import { layoutOf } from '../base/layout.ts';
+import { openLog } from '../base/log.ts';
+import {
+  exitBadConfig,
+  type MemberStart,
+  memberStartFromArgs,
+  onDrain,
+  tellSupervisor,
+} from '../base/member.ts';
+import { type MemberRecord, protocolVersion } from '../cluster-protocol/link.ts';
+import { connectEmbeddedRegistry } from '../cluster-protocol/registry/embedded-client.ts';
+import { registryKey } from '../cluster-protocol/registry.ts';
+import { processIdentity } from '../cluster-protocol/revoke.ts';
+import { clusterSettings } from '../cluster-protocol/settings.ts';
+import { openAccounts } from './accounts/local-accounts.ts';
+import { Controller } from './cluster/controller.ts';
+import { openLinkServer } from './cluster/link-server.ts';
+import { joinCluster, type Member } from './cluster/member.ts';
+import { checkStorageRoot, readClusterRecord } from './cluster/storage-root.ts';
+import { adminService } from './serve/admin-service.ts';
+import { deliverService, recipientService, settleService } from './serve/deliver/deliver-service.ts';
+import { httpService } from './serve/http/http-service.ts';
+import { imapService } from './serve/imap/imap-service.ts';
+import { loginService } from './serve/login-service.ts';
+import { pop3Service } from './serve/pop3/pop3-service.ts';
+import { backendSettings } from './settings.ts';
+
+/** Nothing is moved for balance while backends come and go. */
+const settleMs = 1000;
+/** A backend beside others may be granted its share only after `settleMs`: it is ready all the same. */
+const grantWaitMs = 3000;
+const requestsWaitMs = 500;
+const leaveWaitMs = 1500;
+const linksGraceMs = 200;
+
+const services = {
+  imap: imapService,
+  pop3: pop3Service,
+  recipient: recipientService,
+  deliver: deliverService,
+  settle: settleService,
+  login: loginService,
+  http: httpService,
+  admin: adminService,
+};
+
+/** What has to be undone when the process is told to stop, whatever it has come to. */
+let stop: (reason: string) => Promise<void> = async () => {};
+
+async function start(memberStart: MemberStart): Promise<void> {
+  const layout = layoutOf(memberStart.data);
+  const config = await readConfig(memberStart.config);
+  const settings = readSettings(config, backendSettings);
+  const leases = readSettings(config, clusterSettings);
+  const log = openLog({ member: memberStart.id, file: path.join(layout.log, `${memberStart.id}.log`) });
+  process.on('uncaughtException', (error) => {
+    log.error({ err: error }, 'a defect ended this backend');
+    process.exit(1);
+  });
+
+  const registry = await connectEmbeddedRegistry(layout.registrySocket);
+  const clusterEntry = await registry.get(registryKey.cluster);
+  if (clusterEntry === undefined) throw new Fault('registry-failed', 'the registry knows no cluster');
+  const cluster = readClusterRecord(clusterEntry.value, 'the registry’s cluster record');
+  const root = path.resolve(memberStart.data, settings['storage.root'] || layout.storage);
+  await checkStorageRoot(root, cluster);
+
+  let member: Member | undefined;
+  const owns: Member['owns'] = (address) => member?.owns(address) ?? { ok: false, owner: '', epoch: 0 };
+  const accounts = await openAccounts({
+    root,
+    settings,
+    log,
+    guardFor: (address) => {
+      if (member === undefined) throw new Fault('not-owner', 'this backend has not joined the cluster yet');
+      return member.guardFor(address);
+    },
+    owns: (address) => owns(address).ok,
+  });
+  const links = await openLinkServer({ kind: 'unix', path: layout.linkSocket(memberStart.id) }, services, {
+    accounts,
+    log,
+    settings,
+    owns,
+  });
+  const record: MemberRecord = {
+    id: memberStart.id,
+    role: 'backend',
+    address: links.address,
+    versions: [protocolVersion, protocolVersion],
+    incarnation: randomBytes(8).toString('hex'),
+    pid: process.pid,
+    process: processIdentity(),
+    release: await release(),
+  };
+  const joined = await joinCluster({
+    registry,
+    record,
+    leaseMs: leases['cluster.lease'],
+    leaseMarginMs: leases['cluster.lease_margin'],
+    log,
+    clock: () => performance.now(),
+    leave: (leaving) => accounts.leave((address) => leaving.has(address), 'moved'),
+    // Guards throw from here on, and the process ends before anything can be answered.
+    lost: () => process.exit(1),
+  });
+  member = joined;
+  const controller = new Controller({
+    registry,
+    config: {
+      self: record.id,
+      lease: joined.lease,
+      shardCount: cluster.shardCount,
+      firstEpoch: firstEpoch(Date.now()),
+      settleMs,
+    },
+    log,
+    clock: () => performance.now(),
+  });
+  stop = async (reason) => {
+    log.info({ reason, streams: links.streams }, 'stopping');
+    links.stopOpenings();
+    await links.requestsDone(requestsWaitMs);
+    await within(
+      leaveWaitMs,
+      accounts.leave(() => true, 'stopping'),
+    );
+    await links.close(linksGraceMs);
+    await accounts.close();
+    controller.stop();
+    await joined.stop();
+    await registry.close();
+    log.info({}, 'stopped');
+  };
+  await joined
+    .until((holdings) => holdings.shardsHeld > 0, grantWaitMs)
+    .catch((error) => {
+      log.warn({ error: Fault.from(error).message }, 'no shards yet');
+    });
+  log.info(
+    { address: links.address, shards: joined.holdings.shardsHeld, ms: Math.round(performance.now()) },
+    'ready',
+  );
+  tellSupervisor({ word: 'ready', addresses: { link: [links.address] } });
+}
+
+/**
+ * The first epoch of a new shard map, in seconds of the calendar: should the registry be lost and made anew, its
+ * grants are still greater than those the accounts' fences have recorded, because grants are rarer than seconds.
+ */
+function firstEpoch(nowMs: number): number {
+  return Math.max(1, Math.floor((nowMs - Date.UTC(2020, 0)) / 1000));
+}
+
+async function readConfig(file: string) {
+  if (file === '') return emptyConfig;
+  try {
+    return parseConfig(await readFile(file, 'utf8'), path.basename(file));
+  } catch (error) {
+    if (errnoOf(error) === '') throw error;
+    throw new Fault('bad-config', `${file}: cannot be read (${errnoOf(error)})`, { cause: error });
+  }
+}
+
+async function release(): Promise<string> {
+  const text = await readFile(path.join(import.meta.dirname, '..', 'package.json'), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** @throws {Fault} `deadline-passed` */
+async function within(ms: number, work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Fault('deadline-passed', 'accounts were not closed in time')), ms);
+  });
+  await Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
+onDrain((reason) => stop(reason));
+start(memberStartFromArgs()).catch((error: unknown) => {
+  const fault = Fault.from(error);
+  process.stderr.write(`backend: ${fault.message}\n`);
+  if (fault.whose === 'operator') tellSupervisor({ word: 'cannot-start', line: fault.message });
+  // The word has to leave the process before it ends.
+  setTimeout(() => process.exit(fault.whose === 'operator' ? exitBadConfig : 1), process.send ? 50 : 0);
+});

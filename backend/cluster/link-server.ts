@@ -1,0 +1,288 @@
+/**
+ * Where gateways' links arrive: an HTTP/2 server on a Unix socket of this
+ * machine, or over mutual TLS from other machines. One stream is one client
+ * session or request; this file checks its opening and hands it to its service.
+ *
+ * Ten thousand idle sessions are ten thousand streams here, so a stream gets no
+ * closure, listener or timer of its own beyond what its service needs.
+ */
+import { rm } from 'node:fs/promises';
+import http2, {
+  constants,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+  type ServerOptions,
+} from 'node:http2';
+import type { Server } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { errnoOf, Fault } from '../../base/fault.ts';
+import type { ListenAddress } from '../../base/settings.ts';
+import {
+  linkHeader,
+  linkStatus,
+  linkWindowBytes,
+  protocolVersion,
+  type RefusalReason,
+  type ServiceName,
+  streamWindowBytes,
+} from '../../cluster-protocol/link.ts';
+import { answer, factsOf, ownerHint, statusOf } from '../serve/answers.ts';
+import type { Opening, Service, ServiceContext } from '../serve/service.ts';
+import { readOpening, serviceOfPath, speaksVersion } from './opening.ts';
+
+/** Streams one link may carry at once. */
+const streamsPerLinkMax = 100_000;
+const linksMax = 1024;
+/** Openings of 100 recipients are the largest: 100 × (3 × 64 + 253) bytes. */
+const headerListBytesMax = 64 * 1024;
+/** Node counts what a connection's streams hold and refuses new ones past this; its default of 10 MB is some 1,000 streams. */
+const linkMemoryMbMax = 4096;
+/** A gateway whose clients all leave at once resets as many streams at once; nghttp2's default (1,000, then 33/s) ends the link. */
+const resetsBurst = 1_000_000;
+const resetsPerSecond = 100_000;
+const keepAliveMs = 10_000;
+
+export type LinkListen =
+  | { readonly kind: 'unix'; readonly path: string }
+  | {
+      readonly kind: 'tls';
+      readonly listen: ListenAddress;
+      readonly key: string | Buffer;
+      readonly cert: string | Buffer;
+      /** The cluster's own CA: nobody else's certificates are accepted. */
+      readonly ca: string | Buffer;
+      /** Is this (`subjectaltname` of a certificate the CA has signed) a member? The CA signs for the public listeners too. */
+      isMember(subjectAltName: string): boolean;
+    };
+
+export interface LinkServer {
+  /** Where it listens: the path, or `host:port`. */
+  readonly address: string;
+  readonly streams: number;
+  /** Takes no more openings (`busy`) and no more links. */
+  stopOpenings(): void;
+  /** Resolves when the requests under way (not the sessions) are answered, or after `withinMs`. */
+  requestsDone(withinMs: number): Promise<void>;
+  /** Ends the links: gracefully while streams end by themselves, by force after `graceMs`. */
+  close(graceMs: number): Promise<void>;
+}
+
+type Services = Readonly<Partial<Record<ServiceName, Service>>>;
+
+/** Streams that last as long as a client's session. */
+const isSession: Readonly<Partial<Record<ServiceName, true>>> = { imap: true, pop3: true };
+
+/**
+ * @throws {Fault} `port-taken`, `cannot-write`
+ */
+export async function openLinkServer(
+  listen: LinkListen,
+  services: Services,
+  context: ServiceContext,
+): Promise<LinkServer> {
+  const options: ServerOptions = {
+    settings: {
+      enablePush: false,
+      initialWindowSize: streamWindowBytes,
+      maxConcurrentStreams: streamsPerLinkMax,
+      maxHeaderListSize: headerListBytesMax,
+    },
+    maxSessionMemory: linkMemoryMbMax,
+    streamResetBurst: resetsBurst,
+    streamResetRate: resetsPerSecond,
+  };
+  const server: Http2Server =
+    listen.kind === 'unix'
+      ? http2.createServer(options)
+      : (http2.createSecureServer({
+          ...options,
+          key: listen.key,
+          cert: listen.cert,
+          ca: listen.ca,
+          requestCert: true,
+          rejectUnauthorized: true,
+          minVersion: 'TLSv1.3',
+          ALPNProtocols: ['h2'],
+        }) as unknown as Http2Server);
+  const links = new Links(listen, services, context);
+  (server as unknown as Server).maxConnections = linksMax;
+  server.on('session', links.onLink);
+  server.on('stream', links.onStream);
+  server.on('tlsClientError', (error: Error) => context.log.warn({ error: error.message }, 'link refused'));
+  await start(server, listen);
+  const bound = server.address();
+  return {
+    address:
+      listen.kind === 'unix'
+        ? listen.path
+        : `${listen.listen.host.includes(':') ? `[${listen.listen.host}]` : listen.listen.host}:${typeof bound === 'object' ? bound?.port : 0}`,
+    get streams() {
+      return links.streams;
+    },
+    stopOpenings() {
+      links.stopped = true;
+      server.close();
+    },
+    requestsDone: (withinMs) => links.requestsDone(withinMs),
+    close: (graceMs) => links.close(graceMs),
+  };
+}
+
+class Links {
+  stopped = false;
+  streams = 0;
+  #requests = 0;
+  #requestsDone: (() => void) | undefined;
+  readonly #links = new Set<ServerHttp2Session>();
+  readonly #listen: LinkListen;
+  readonly #services: Services;
+  readonly #context: ServiceContext;
+
+  constructor(listen: LinkListen, services: Services, context: ServiceContext) {
+    this.#listen = listen;
+    this.#services = services;
+    this.#context = context;
+  }
+
+  readonly onLink = (link: ServerHttp2Session): void => {
+    const { log } = this.#context;
+    if (this.#listen.kind === 'tls') {
+      const names = (link.socket as TLSSocket).getPeerCertificate?.().subjectaltname ?? '';
+      if (!this.#listen.isMember(names)) {
+        log.warn({ names }, 'link refused: the certificate is not a member’s');
+        link.destroy();
+        return;
+      }
+      link.socket.setKeepAlive(true, keepAliveMs);
+    }
+    link.socket.setNoDelay?.(true);
+    link.setLocalWindowSize(linkWindowBytes);
+    this.#links.add(link);
+    log.info({ links: this.#links.size }, 'link up');
+    link.on('error', (error: Error) => log.warn({ error: error.message }, 'link failed'));
+    link.on('close', () => {
+      this.#links.delete(link);
+      log.info({ links: this.#links.size }, 'link down');
+    });
+  };
+
+  readonly onStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void => {
+    stream.on('error', ignore);
+    const opened = this.#open(stream, headers);
+    if (opened === undefined) return;
+    this.streams++;
+    stream.on('close', this.#onStreamClose);
+    void this.#serve(stream, opened.name, opened.service, opened.opening);
+  };
+
+  readonly #onStreamClose = (): void => {
+    this.streams--;
+  };
+
+  /** Checks the opening; answers it itself when it is refused. */
+  #open(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+  ): { name: ServiceName; service: Service; opening: Opening } | undefined {
+    const { log } = this.#context;
+    if (!speaksVersion(headers)) {
+      answer(stream, linkStatus.versionUnknown, { [linkHeader.version]: String(protocolVersion) });
+      return undefined;
+    }
+    const name = serviceOfPath(headers[':path']);
+    const service = name && this.#services[name];
+    if (service === undefined) {
+      answer(stream, linkStatus.badRequest);
+      return undefined;
+    }
+    if (this.stopped) {
+      answer(stream, linkStatus.busy, { [linkHeader.reason]: 'busy' satisfies RefusalReason });
+      return undefined;
+    }
+    let opening: Opening;
+    try {
+      opening = readOpening(name!, headers);
+    } catch (error) {
+      log.warn({ service: name, error: Fault.from(error).message }, 'opening refused');
+      answer(stream, linkStatus.badRequest);
+      return undefined;
+    }
+    if (opening.account !== '' && !this.#context.owns(opening.account).ok) {
+      answer(stream, linkStatus.notOwner, ownerHint(this.#context, opening.account));
+      return undefined;
+    }
+    return { name: name!, service, opening };
+  }
+
+  async #serve(
+    stream: ServerHttp2Stream,
+    name: ServiceName,
+    service: Service,
+    opening: Opening,
+  ): Promise<void> {
+    const isRequest = isSession[name] !== true;
+    if (isRequest) this.#requests++;
+    try {
+      await service(stream, opening, this.#context);
+    } catch (error) {
+      const { trace, account } = opening;
+      const facts = { service: name, trace, account, ...factsOf(error) };
+      if (stream.destroyed) this.#context.log.info(facts, 'service ended with its stream');
+      else this.#context.log.error(facts, 'service failed');
+      const status = statusOf(error);
+      if (!stream.headersSent)
+        answer(stream, status, status === linkStatus.notOwner ? ownerHint(this.#context, account) : {});
+      else stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    } finally {
+      if (isRequest && --this.#requests === 0) this.#requestsDone?.();
+    }
+  }
+
+  requestsDone(withinMs: number): Promise<void> {
+    if (this.#requests === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, withinMs);
+      this.#requestsDone = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  async close(graceMs: number): Promise<void> {
+    const all = [...this.#links];
+    const closed = Promise.all(all.map((link) => new Promise<void>((done) => link.once('close', done))));
+    const timer = setTimeout(() => {
+      for (const link of all) link.destroy();
+    }, graceMs);
+    for (const link of all) link.close();
+    await closed;
+    clearTimeout(timer);
+  }
+}
+
+function ignore(): void {}
+
+/** `bind` of a Unix socket happens inside `listen`, in this turn of the loop: the mask covers it and nothing else. */
+async function start(server: Http2Server, listen: LinkListen): Promise<void> {
+  if (listen.kind === 'unix') await rm(listen.path, { force: true });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => {
+      const place = listen.kind === 'unix' ? listen.path : `${listen.listen.host}:${listen.listen.port}`;
+      const code = errnoOf(error) === 'EADDRINUSE' ? 'port-taken' : 'cannot-write';
+      reject(new Fault(code, `${place}: cannot listen for links (${errnoOf(error)})`, { cause: error }));
+    });
+    if (listen.kind === 'tls') {
+      server.listen(listen.listen, resolve);
+      return;
+    }
+    const mask = process.umask(0o177);
+    try {
+      server.listen(listen.path, resolve);
+    } finally {
+      process.umask(mask);
+    }
+  });
+}
