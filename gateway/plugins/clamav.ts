@@ -87,6 +87,10 @@ export default definePlugin({
           socket.once('connect', () => {
             stream = Readable.from(fed(message.stream(), socket), { objectMode: false });
             stream.on('error', fail);
+            // clamscan prints errors of its socket to the terminal; they are told here, by `fail`.
+            const on = socket.on.bind(socket);
+            socket.on = ((event: string, listener: () => void) =>
+              event === 'error' ? socket : on(event, listener)) as typeof socket.on;
             const scanner: Scanner = Object.assign(Object.create(client), {
               _initSocket: async () => socket,
             });

@@ -27,7 +27,6 @@ export interface ToxicProxy {
   mode: Toxic;
   /** Connections taken since the start. */
   readonly taken: number;
-  readonly open: number;
   stop(): Promise<void>;
 }
 
@@ -86,9 +85,6 @@ export async function startToxic(targetPort: number): Promise<ToxicProxy> {
     },
     get taken() {
       return taken;
-    },
-    get open() {
-      return sockets.size;
     },
     async stop() {
       for (const socket of sockets) socket.destroy();
