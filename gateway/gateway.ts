@@ -1,0 +1,280 @@
+/**
+ * A gateway process: listeners outside, links inside, doors between. Started by
+ * the supervisor (`base/member.ts`). Everything that takes time to open is
+ * opened side by side.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import type { SecureVersion } from 'node:tls';
+import { emptyConfig, parseConfig, readSettings } from '../base/config-file.ts';
+import { errnoOf, Fault } from '../base/fault.ts';
+import { type DataLayout, layoutOf } from '../base/layout.ts';
+import { type Log, openLog } from '../base/log.ts';
+import {
+  exitBadConfig,
+  type MemberStart,
+  memberStartFromArgs,
+  onDrain,
+  tellSupervisor,
+} from '../base/member.ts';
+import { parseAddress } from '../base/settings.ts';
+import { certFilesOf } from '../certs/files.ts';
+import { type MemberRecord, protocolVersion } from '../cluster-protocol/link.ts';
+import { connectEmbeddedRegistry } from '../cluster-protocol/registry/embedded-client.ts';
+import { processIdentity } from '../cluster-protocol/revoke.ts';
+import { clusterSettings } from '../cluster-protocol/settings.ts';
+import { chainMetrics, countingChain } from './health/chain-metrics.ts';
+import { openHealthServer } from './health/health-server.ts';
+import { openMetrics } from './health/metrics.ts';
+import { openHttpDoor } from './http/http-door.ts';
+import { openImapDoor } from './imap/imap-door.ts';
+import { parseNetwork } from './net/address.ts';
+import { Deadlines } from './net/deadline.ts';
+import { type Listener, openListener } from './net/listener.ts';
+import { Throttle } from './net/throttle.ts';
+import { openTlsContexts, type TlsContextsOptions } from './net/tls-contexts.ts';
+import { defaultPlugins, openChain } from './plugin-host/open-chain.ts';
+import { openPop3Door } from './pop3/pop3-door.ts';
+import { joinAsGateway } from './routing/membership.ts';
+import { openRouter } from './routing/open-router.ts';
+import type { MutableSession, Protocol } from './session/session.ts';
+import { type GatewaySettings, gatewaySettings } from './settings.ts';
+import { openSmtpDoor } from './smtp/smtp-door.ts';
+
+/** A gateway goes on after a defect in somebody's callback; one that has so many in a minute is started anew. */
+const defectsPerMinuteMax = 20;
+/** How long log lines have to reach the file before the process ends. */
+const logFlushMs = 30;
+
+/** What has to be undone when the process is told to stop, whatever it has come to. */
+let stop: (reason: string) => Promise<void> = async () => {};
+
+async function start(memberStart: MemberStart): Promise<void> {
+  const layout = layoutOf(memberStart.data);
+  const config = await readConfig(memberStart.config);
+  const settings = readSettings(config, gatewaySettings);
+  const { 'cluster.lease': leaseMs } = readSettings(config, clusterSettings);
+  const configDir = memberStart.config === '' ? layout.data : path.dirname(memberStart.config);
+  const log = openLog({ member: memberStart.id, file: path.join(layout.log, `${memberStart.id}.log`) });
+  surviveDefects(log);
+
+  const hostname = settings.hostname || os.hostname();
+  const deadlines = new Deadlines();
+  const metrics = openMetrics();
+  const [registry, tls, plainChain] = await Promise.all([
+    connectEmbeddedRegistry(layout.registrySocket),
+    openTlsContexts(tlsOptions(settings, layout, configDir, deadlines)),
+    openChain({
+      plugins: config.plugins ?? defaultPlugins,
+      configDir,
+      log,
+      metrics: chainMetrics(metrics),
+    }),
+  ]);
+  const chain = countingChain(plainChain, metrics);
+  const router = await openRouter({ registry, log, metrics });
+  const greetingMs = settings['net.greeting_timeout'];
+  const login = {
+    ...{ chain, router, log, metrics, deadlines, tls, greetingMs },
+    loginMs: settings['net.login_timeout'],
+    plaintextLogin: settings['login.plaintext'],
+  };
+  const imap = openImapDoor(login);
+  const pop3 = openPop3Door(login);
+  const http = openHttpDoor({ chain, router, log, greetingMs, startTls: tls.startTls });
+  const smtp = await openSmtpDoor({ settings, layout, chain, router, log, hostname, tls });
+
+  const throttle = new Throttle({
+    connectionsMax: settings['net.connections_max'],
+    perNetworkMax: settings['net.connections_per_network_max'],
+  });
+  const proxyFrom = settings['net.proxy_from'].map((text) => {
+    try {
+      return parseNetwork(text);
+    } catch (error) {
+      throw new Fault('bad-config', `${config.place('net.proxy_from')}: ${Fault.from(error).message}`, {
+        cause: error,
+      });
+    }
+  });
+  const doors: Record<string, Door> = {
+    smtp: { protocol: 'smtp', accept: (socket, session) => smtp.accept(socket, session, 'mx') },
+    submission: {
+      protocol: 'submission',
+      accept: (socket, session) => smtp.accept(socket, session, 'submission'),
+    },
+    submissions: {
+      protocol: 'submission',
+      implicitTls: true,
+      accept: (socket, session) => smtp.accept(socket, session, 'submissions'),
+    },
+    imap: {
+      protocol: 'imap',
+      halfOpen: true,
+      accept: (socket, session) => imap.accept(socket, session, false),
+    },
+    imaps: {
+      protocol: 'imap',
+      halfOpen: true,
+      implicitTls: true,
+      accept: (socket, session) => imap.accept(socket, session, true),
+    },
+    pop3: {
+      protocol: 'pop3',
+      halfOpen: true,
+      accept: (socket, session) => pop3.accept(socket, session, false),
+    },
+    pop3s: {
+      protocol: 'pop3',
+      halfOpen: true,
+      implicitTls: true,
+      accept: (socket, session) => pop3.accept(socket, session, true),
+    },
+    https: { protocol: 'http', implicitTls: true, accept: (socket, session) => http.accept(socket, session) },
+  };
+  let state = 'starting';
+  const openings = Object.entries(doors).flatMap(([name, door]) =>
+    settings[`listen.${name}` as 'listen.smtp'].map((address) =>
+      openListener({
+        name,
+        protocol: door.protocol,
+        address: parseAddress(address)!,
+        implicitTls: door.implicitTls ?? false,
+        allowHalfOpen: door.halfOpen ?? false,
+        reusePort: settings['gateway.count'] > 1,
+        proxyFrom,
+        throttle,
+        deadlines,
+        log,
+        metrics,
+        accept: door.accept,
+      }),
+    ),
+  );
+  const healthOpenings = settings['listen.health'].map((text) => {
+    const { host, port } = parseAddress(text)!;
+    // Port 0 lets the system choose; else every gateway of the machine has its own.
+    const address = { host, port: port === 0 ? 0 : port + memberStart.number - 1 };
+    return openHealthServer(address, metrics, () => ({
+      ok: state === 'serving' && router.backends().length > 0,
+      member: memberStart.id,
+      state,
+      backends: router.backends(),
+      connections: throttle.total,
+    }));
+  });
+  const [listeners, health] = await Promise.all([Promise.all(openings), Promise.all(healthOpenings)]);
+
+  const record: MemberRecord = {
+    id: memberStart.id,
+    role: 'gateway',
+    address: listeners[0]?.address ?? '',
+    versions: [protocolVersion, protocolVersion],
+    incarnation: randomBytes(8).toString('hex'),
+    pid: process.pid,
+    process: processIdentity(),
+    release: await release(),
+  };
+  const membership = joinAsGateway(registry, record, leaseMs, log);
+  stop = async (reason) => {
+    state = 'stopping';
+    log.info({ reason, connections: throttle.total }, 'stopping');
+    for (const listener of listeners) listener.stop();
+    const graceMs = settings['gateway.drain'];
+    await Promise.all([imap.close(graceMs), pop3.close(graceMs), http.close(graceMs), smtp.close()]);
+    await Promise.allSettled([chain.close(), router.close(), membership.leave()]);
+    for (const server of health) server.close();
+    await registry.close();
+    deadlines.close();
+    metrics.close();
+    log.info({}, 'stopped');
+    await new Promise((resolve) => setTimeout(resolve, logFlushMs));
+  };
+  await router.ready();
+  state = 'serving';
+  const addresses = addressesOf(listeners);
+  if (health.length > 0) addresses.health = health.map((server) => server.address);
+  log.info({ addresses, ms: Math.round(performance.now()) }, 'ready');
+  tellSupervisor({ word: 'ready', addresses });
+}
+
+interface Door {
+  readonly protocol: Protocol;
+  readonly implicitTls?: boolean;
+  /** The door answers a client that has closed its half. */
+  readonly halfOpen?: boolean;
+  accept(socket: Socket, session: MutableSession): void;
+}
+
+function addressesOf(listeners: readonly Listener[]): Record<string, string[]> {
+  const addresses: Record<string, string[]> = {};
+  for (const { name, address } of listeners) {
+    addresses[name] ??= [];
+    addresses[name].push(address);
+  }
+  return addresses;
+}
+
+/** The admin's certificate where one is named, else the cluster's own. */
+function tlsOptions(
+  settings: GatewaySettings,
+  layout: DataLayout,
+  configDir: string,
+  deadlines: Deadlines,
+): TlsContextsOptions {
+  const own = certFilesOf(layout.certs);
+  const { 'tls.certificate': certificate, 'tls.key': key } = settings;
+  if ((certificate === '') !== (key === ''))
+    throw new Fault('bad-config', 'tls.certificate and tls.key go together; set both or neither');
+  return {
+    certificate: certificate === '' ? own.edge : path.resolve(configDir, certificate),
+    key: key === '' ? own.edgeKey : path.resolve(configDir, key),
+    place: certificate === '' ? "the cluster's own certificate" : 'tls.certificate',
+    minimum: settings['tls.minimum'] as SecureVersion,
+    handshakeMs: settings['net.greeting_timeout'],
+    deadlines,
+  };
+}
+
+/**
+ * What is thrown where nobody can catch it comes from a plugin's timer or a library's callback. The gateway holds
+ * nothing that could be spoilt by it, and ten thousand sessions are worth more than a clean end (CASES 54).
+ */
+function surviveDefects(log: Log): void {
+  let defects = 0;
+  setInterval(() => {
+    defects = 0;
+  }, 60_000).unref();
+  process.on('uncaughtException', (error, origin) => {
+    log.error({ error: error instanceof Error ? error.stack : String(error), origin }, 'defect');
+    if (++defects > defectsPerMinuteMax) process.exit(1);
+  });
+}
+
+async function readConfig(file: string) {
+  if (file === '') return emptyConfig;
+  try {
+    return parseConfig(await readFile(file, 'utf8'), path.basename(file));
+  } catch (error) {
+    if (errnoOf(error) === '') throw error;
+    throw new Fault('bad-config', `${file}: cannot be read (${errnoOf(error)})`, { cause: error });
+  }
+}
+
+async function release(): Promise<string> {
+  const text = await readFile(path.join(import.meta.dirname, '..', 'package.json'), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+onDrain((reason) => stop(reason));
+start(memberStartFromArgs()).catch((error: unknown) => {
+  const fault = Fault.from(error);
+  process.stderr.write(`gateway: ${fault.message}\n`);
+  if (fault.whose === 'bug') process.stderr.write(`${fault.stack}\n`);
+  if (fault.whose === 'operator') tellSupervisor({ word: 'cannot-start', line: fault.message });
+  // The word has to leave the process before it ends.
+  setTimeout(() => process.exit(fault.whose === 'operator' ? exitBadConfig : 1), process.send ? 50 : 0);
+});
