@@ -59,3 +59,14 @@ export function decodeCharset(bytes: Buffer, charset: string): string {
     return label === 'utf-8' ? bytes.toString('utf8') : western.decode(bytes);
   }
 }
+
+/**
+ * A decoder for text that comes in pieces: characters may be cut between them. Unknown charsets are read as
+ * UTF-8 with replacement characters: what came first cannot be taken back.
+ */
+export function streamDecoder(charset: string): (bytes: Buffer, last: boolean) => string {
+  const known = decoderOf(charset);
+  const label = charset.trim() === '' || known === undefined ? 'utf-8' : known.encoding;
+  const decoder = new TextDecoder(label);
+  return (bytes, last) => decoder.decode(bytes, { stream: !last });
+}

@@ -1,0 +1,90 @@
+/** ENVELOPE, BODY and BODYSTRUCTURE as IMAP writes them (RFC 9051 7.5.2). Depth is bounded by the MIME parser. */
+import { imapNstring, imapString } from '../../../mailwire/imap-reply.ts';
+import type { AddressEntry } from '../../../mailwire/mime/address-list.ts';
+import { envelopeOf } from '../../../mailwire/mime/envelope.ts';
+import type { HeaderField } from '../../../mailwire/mime/header-fields.ts';
+import type { Parameters } from '../../../mailwire/mime/parameters.ts';
+import type { Part } from '../../../mailwire/mime/structure.ts';
+
+export function envelopeText(fields: readonly HeaderField[]): string {
+  const envelope = envelopeOf(fields);
+  return `(${[
+    imapNstring(envelope.date),
+    imapNstring(envelope.subject),
+    addressesText(envelope.from),
+    addressesText(envelope.sender),
+    addressesText(envelope.replyTo),
+    addressesText(envelope.to),
+    addressesText(envelope.cc),
+    addressesText(envelope.bcc),
+    imapNstring(envelope.inReplyTo),
+    imapNstring(envelope.messageId),
+  ].join(' ')})`;
+}
+
+function addressesText(entries: readonly AddressEntry[]): string {
+  if (entries.length === 0) return 'NIL';
+  let out = '(';
+  for (const entry of entries) {
+    if (entry.kind === 'group') out += `(NIL NIL ${imapString(entry.name)} NIL)`;
+    else if (entry.kind === 'group-end') out += '(NIL NIL NIL NIL)';
+    else {
+      // NIL instead of a mailbox or host would say "group" (RFC 9051 7.5.2): empty ones are empty strings.
+      out += `(${imapNstring(entry.name)} ${imapNstring(entry.route)} ${imapString(entry.local)} ${imapString(entry.domain)})`;
+    }
+  }
+  return `${out})`;
+}
+
+/**
+ * @param extended  BODYSTRUCTURE; false: BODY, without extension data.
+ * @param fieldsOf  Header fields of a message inside.
+ */
+export function structureText(
+  part: Part,
+  extended: boolean,
+  fieldsOf: (message: Part) => readonly HeaderField[],
+): string {
+  if (part.type === 'multipart') {
+    let children = '';
+    for (const child of part.parts) children += structureText(child, extended, fieldsOf);
+    // The grammar wants at least one part.
+    if (children === '') children = '("text" "plain" NIL NIL NIL "7bit" 0 0)';
+    const extension = extended ? ` ${parametersText(part.params)}${dispositionText(part)}` : '';
+    return `(${children} ${imapString(part.subtype)}${extension})`;
+  }
+  let out = `(${imapString(part.type)} ${imapString(part.subtype)} ${parametersText(part.params)}`;
+  out += ` ${imapNstring(part.id)} ${imapNstring(part.description)} ${imapString(part.encoding)}`;
+  out += ` ${part.bodyEnd - part.bodyStart}`;
+  if (part.message !== undefined) {
+    out += ` ${envelopeText(fieldsOf(part.message))} ${structureText(part.message, extended, fieldsOf)} ${part.lines}`;
+  } else if (part.type === 'text') {
+    out += ` ${part.lines}`;
+  } else if (part.type === 'message' && (part.subtype === 'rfc822' || part.subtype === 'global')) {
+    // Encoded, so that nobody can look inside: the grammar still wants envelope and body.
+    out += ` (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ("text" "plain" NIL NIL NIL "7bit" 0 0) ${part.lines}`;
+  }
+  if (extended) out += ` ${imapNstring(part.md5)}${dispositionText(part)}`;
+  return `${out})`;
+}
+
+/** ` disposition language location`. */
+function dispositionText(part: Part): string {
+  const { disposition, language } = part;
+  const written =
+    disposition === undefined
+      ? 'NIL'
+      : `(${imapString(disposition.type)} ${parametersText(disposition.params)})`;
+  const languages =
+    language.length === 0
+      ? 'NIL'
+      : language.length === 1
+        ? imapString(language[0]!)
+        : `(${language.map((tag) => imapString(tag)).join(' ')})`;
+  return ` ${written} ${languages} ${imapNstring(part.location)}`;
+}
+
+function parametersText(params: Parameters): string {
+  if (params.length === 0) return 'NIL';
+  return `(${params.map(([name, value]) => `${imapString(name)} ${imapString(value)}`).join(' ')})`;
+}

@@ -1,0 +1,121 @@
+/** Commands that change messages: STORE, COPY, MOVE, EXPUNGE (RFC 9051 6.4.3, 6.4.6-6.4.9). */
+import { Fault } from '../../../base/fault.ts';
+import { imapNumberSet } from '../../../mailwire/imap-reply.ts';
+import type { Folder } from '../../store/store.ts';
+import { answerTryCreate } from './answers.ts';
+import { flagsText, parseFlags } from './flags.ts';
+import type { CommandCall, ImapSession } from './imap-session.ts';
+import { deletedUids } from './select-commands.ts';
+import { Slice } from './session-clock.ts';
+
+/** Some of the messages named went meanwhile: RFC 5530 EXPUNGEISSUED. */
+export const someGone = 'NO [EXPUNGEISSUED] Some of the messages no longer exist';
+
+export async function storeFlags(session: ImapSession, { cursor, byUid }: CommandCall): Promise<string> {
+  cursor.space();
+  const set = cursor.sequenceSet();
+  cursor.space();
+  const sign = cursor.takeIf('+') ? '+' : cursor.takeIf('-') ? '-' : '';
+  const item = cursor.itemName();
+  const silent = item === 'FLAGS.SILENT';
+  if (!silent && item !== 'FLAGS') return 'BAD Unknown STORE item';
+  cursor.space();
+  const written = cursor.isAt('(') ? cursor.flagList() : [cursor.flag()];
+  while (!cursor.atEnd) {
+    // Without parentheses: flags one after another (RFC 9051 9, store-att-flags).
+    cursor.space();
+    written.push(cursor.flag());
+  }
+  const { bits, keywords } = parseFlags(written);
+  const view = session.selectedForChange();
+  const ranges = view.resolve(set, byUid, session.saved);
+  const uids = view.uidsOf(ranges);
+  if (uids.length === 0) return 'OK STORE completed';
+  const how = sign === '+' ? 'add' : sign === '-' ? 'remove' : 'set';
+  const changed = await view.folder.changeFlags(uids, { how, flags: bits, keywords });
+  view.told(changed);
+  if (view.folder.keywords.length !== view.keywordCount) session.announceFlags(view);
+  let missing = false;
+  const slice = new Slice();
+  for (const { from, to } of ranges) {
+    for (let at = from; at < to; at++) {
+      const uid = view.uids[at]!;
+      const facts = view.folder.facts(uid);
+      if (facts === undefined) {
+        missing = true;
+        continue;
+      }
+      if (silent) continue;
+      const flags = flagsText(facts.flags, facts.keywords);
+      session.untagged(`* ${at + 1} FETCH (${byUid ? `UID ${uid} ` : ''}FLAGS (${flags}))`);
+      if ((at & 63) !== 0) continue;
+      await pause(session, slice);
+    }
+  }
+  return missing && !byUid ? someGone : 'OK STORE completed';
+}
+
+async function pause(session: ImapSession, slice: Slice): Promise<void> {
+  if (session.writer.full) await session.writer.flush();
+  const rest = slice.used();
+  if (rest !== undefined) await rest;
+}
+
+export function copyMessages(session: ImapSession, call: CommandCall): Promise<string> {
+  return transfer(session, call, false);
+}
+
+export function moveMessages(session: ImapSession, call: CommandCall): Promise<string> {
+  return transfer(session, call, true);
+}
+
+async function transfer(
+  session: ImapSession,
+  { cursor, byUid, name }: CommandCall,
+  move: boolean,
+): Promise<string> {
+  cursor.space();
+  const set = cursor.sequenceSet();
+  cursor.space();
+  const written = cursor.astring();
+  cursor.end();
+  const view = move ? session.selectedForChange() : session.selected();
+  const named = view.uidsOf(view.resolve(set, byUid, session.saved));
+  const target = await targetOf(session, written);
+  if (typeof target === 'string') return target;
+  const uids = named.filter((uid) => view.folder.flagsOf(uid) !== undefined);
+  // RFC 9051 6.4.7: all or none; a sequence number the client sees but that is gone is told.
+  if (uids.length < named.length && !byUid) return someGone;
+  if (uids.length === 0) return `OK ${name} completed`;
+  const pairs = move ? await view.folder.moveTo(target, uids) : await view.folder.copyTo(target, uids);
+  const code = `[COPYUID ${target.uidValidity} ${imapNumberSet(pairs.map(([from]) => from))} ${imapNumberSet(pairs.map(([, to]) => to))}]`;
+  if (!move) return pairs.length === 0 ? someGone : `OK ${code} COPY completed`;
+  // RFC 6851 4.3: told before the EXPUNGE answers, which come with the completion.
+  if (pairs.length > 0) session.untagged(`* OK ${code} Moved UIDs`);
+  return 'OK MOVE completed';
+}
+
+async function targetOf(session: ImapSession, written: string): Promise<Folder | string> {
+  try {
+    return await session.account.store.folder(session.nameFrom(written));
+  } catch (error) {
+    const fault = Fault.from(error);
+    if (fault.code !== 'no-such-folder') throw fault;
+    return answerTryCreate(fault);
+  }
+}
+
+/** EXPUNGE and UID EXPUNGE (RFC 4315 2.1). The EXPUNGE answers come with the completion. */
+export async function expunge(session: ImapSession, { cursor, byUid }: CommandCall): Promise<string> {
+  if (byUid) cursor.space();
+  const set = byUid ? cursor.sequenceSet() : undefined;
+  cursor.end();
+  const view = session.selectedForChange();
+  let uids = deletedUids(view);
+  if (set !== undefined) {
+    const named = new Set(view.uidsOf(view.resolve(set, true, session.saved)));
+    uids = uids.filter((uid) => named.has(uid));
+  }
+  if (uids.length > 0) await view.folder.expunge(uids);
+  return 'OK EXPUNGE completed';
+}

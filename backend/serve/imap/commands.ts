@@ -1,0 +1,128 @@
+/** Which commands there are, in which state each is allowed, and who runs it: data, not code. */
+import { capabilityLine } from './capabilities.ts';
+import { copyMessages, expunge, moveMessages, storeFlags } from './change-commands.ts';
+import { fetchMessages } from './fetch-command.ts';
+import {
+  createFolder,
+  deleteFolder,
+  listFolders,
+  listSubscribed,
+  namespaces,
+  renameFolder,
+  subscribe,
+  unsubscribe,
+} from './folder-commands.ts';
+import type { CommandCall, ImapSession } from './imap-session.ts';
+import { search } from './search-command.ts';
+import { check, closeFolder, examine, select, status, unselect } from './select-commands.ts';
+
+/**
+ * Runs a command. @returns the completion without its tag (`OK …`), or `undefined` when it comes later (IDLE).
+ * A thrown fault becomes NO or BAD.
+ */
+export type CommandRun = (
+  session: ImapSession,
+  call: CommandCall,
+) => string | undefined | Promise<string | undefined>;
+
+export interface CommandEntry {
+  /** RFC 9051 3: after login every command is at least in `authenticated`. */
+  readonly state: 'authenticated' | 'selected';
+  /** May EXPUNGE be told when it completes? Not for FETCH, STORE, SEARCH (RFC 9051 7.5.1). */
+  readonly expunges: boolean;
+  /** Has a UID form. */
+  readonly uid?: true;
+  readonly run: CommandRun;
+}
+
+export const commands: Readonly<Record<string, CommandEntry>> = {
+  CAPABILITY: { state: 'authenticated', expunges: true, run: capability },
+  NOOP: { state: 'authenticated', expunges: true, run: noop },
+  LOGOUT: { state: 'authenticated', expunges: false, run: logout },
+  ID: { state: 'authenticated', expunges: true, run: id },
+  ENABLE: { state: 'authenticated', expunges: true, run: enable },
+  IDLE: { state: 'authenticated', expunges: true, run: idle },
+
+  // RFC 9051 6.2: only before login.
+  LOGIN: { state: 'authenticated', expunges: false, run: loggedInAlready },
+  AUTHENTICATE: { state: 'authenticated', expunges: false, run: loggedInAlready },
+  STARTTLS: { state: 'authenticated', expunges: false, run: loggedInAlready },
+
+  SELECT: { state: 'authenticated', expunges: false, run: select },
+  EXAMINE: { state: 'authenticated', expunges: false, run: examine },
+  STATUS: { state: 'authenticated', expunges: true, run: status },
+  CREATE: { state: 'authenticated', expunges: true, run: createFolder },
+  DELETE: { state: 'authenticated', expunges: true, run: deleteFolder },
+  RENAME: { state: 'authenticated', expunges: true, run: renameFolder },
+  SUBSCRIBE: { state: 'authenticated', expunges: true, run: subscribe },
+  UNSUBSCRIBE: { state: 'authenticated', expunges: true, run: unsubscribe },
+  LIST: { state: 'authenticated', expunges: true, run: listFolders },
+  LSUB: { state: 'authenticated', expunges: true, run: listSubscribed },
+  NAMESPACE: { state: 'authenticated', expunges: true, run: namespaces },
+  // With a message it is recognised by its literal, see AppendCommand; without one it is wrong.
+  APPEND: { state: 'authenticated', expunges: false, run: () => 'BAD Missing message' },
+
+  CHECK: { state: 'selected', expunges: true, run: check },
+  CLOSE: { state: 'selected', expunges: false, run: closeFolder },
+  UNSELECT: { state: 'selected', expunges: false, run: unselect },
+  EXPUNGE: { state: 'selected', expunges: true, uid: true, run: expunge },
+  SEARCH: { state: 'selected', expunges: false, uid: true, run: search },
+  FETCH: { state: 'selected', expunges: false, uid: true, run: fetchMessages },
+  STORE: { state: 'selected', expunges: false, uid: true, run: storeFlags },
+  COPY: { state: 'selected', expunges: true, uid: true, run: copyMessages },
+  MOVE: { state: 'selected', expunges: true, uid: true, run: moveMessages },
+};
+
+function capability(session: ImapSession, { cursor }: CommandCall): string {
+  cursor.end();
+  session.untagged(`* CAPABILITY ${capabilityLine}`);
+  return 'OK CAPABILITY completed';
+}
+
+function noop(session: ImapSession, { cursor }: CommandCall): string | Promise<string> {
+  cursor.end();
+  const refreshed = session.refresh();
+  return refreshed === undefined ? 'OK NOOP completed' : refreshed.then(() => 'OK NOOP completed');
+}
+
+function logout(session: ImapSession, { cursor }: CommandCall): string {
+  cursor.end();
+  session.untagged('* BYE Logging out');
+  session.loggedOut();
+  return 'OK LOGOUT completed';
+}
+
+/** RFC 2971. What the client says of itself is checked and not kept. */
+function id(session: ImapSession, { cursor }: CommandCall): string {
+  cursor.space();
+  if (cursor.takeIf('(')) {
+    for (let count = 0; !cursor.takeIf(')'); count++) {
+      if (count >= 60) return 'BAD Too many fields';
+      if (count > 0) cursor.space();
+      cursor.nstring();
+    }
+  } else if (cursor.nstring() !== undefined) return 'BAD Missing list';
+  cursor.end();
+  session.untagged('* ID ("name" "Postern")');
+  return 'OK ID completed';
+}
+
+/** RFC 5161. Nothing to enable yet: CONDSTORE, QRESYNC and IMAP4rev2 will be. */
+function enable(session: ImapSession, { cursor }: CommandCall): string {
+  do {
+    cursor.space();
+    cursor.atom();
+  } while (!cursor.atEnd);
+  session.untagged('* ENABLED');
+  return 'OK ENABLE completed';
+}
+
+function idle(session: ImapSession, { cursor, tag }: CommandCall): undefined {
+  cursor.end();
+  session.startIdle(tag);
+  session.sync(true);
+}
+
+function loggedInAlready(): string {
+  return 'BAD Already logged in';
+}

@@ -1,0 +1,178 @@
+/**
+ * The `/imap` service of the link: checks the login, opens the account, and
+ * hands the stream to a session. Before `200` no byte of the client is read.
+ */
+import type { ServerHttp2Stream } from 'node:http2';
+import { Fault } from '../../../base/fault.ts';
+import { linkHeader, linkStatus, type RefusalReason } from '../../../cluster-protocol/link.ts';
+import type { Account } from '../../accounts/accounts.ts';
+import type { Opening, Service, ServiceContext } from '../service.ts';
+import { capabilityLine } from './capabilities.ts';
+import { ImapSession, imapSessionLimits } from './imap-session.ts';
+import type { Transport } from './reply-writer.ts';
+
+/** Sessions per open account, counted here until all protocols share a count. */
+const sessionsByAccount = new WeakMap<object, number>();
+
+export const imapService: Service = async (stream, opening, context) => {
+  const account = await login(stream, opening, context);
+  if (account === undefined) return;
+  const { store } = account;
+  const count = sessionsByAccount.get(store) ?? 0;
+  if (count >= context.settings['account.sessions_max']) {
+    account.release();
+    refuse(stream, linkStatus.busy, 'limit');
+    return;
+  }
+  if (stream.destroyed) {
+    account.release();
+    return;
+  }
+  sessionsByAccount.set(store, count + 1);
+  stream.respond({ ':status': linkStatus.accepted, [linkHeader.capability]: capabilityLine });
+  await new Promise<void>((resolve) => {
+    const transport = new StreamTransport(stream);
+    const session = new ImapSession({
+      account,
+      transport,
+      limits: {
+        ...imapSessionLimits,
+        idleMs: context.settings['imap.idle_timeout'],
+        commandBytesMax: context.settings['imap.command_bytes_max'],
+      },
+      log: context.log,
+      facts: {
+        trace: opening.trace,
+        account: account.address,
+        client: opening.client.address,
+        port: opening.client.port,
+        tls: opening.tls ?? 'none',
+      },
+      ended: () => {
+        sessionsByAccount.set(store, (sessionsByAccount.get(store) ?? 1) - 1);
+        account.release();
+        resolve();
+      },
+    });
+    transport.attach(session);
+  });
+};
+
+async function login(
+  stream: ServerHttp2Stream,
+  opening: Opening,
+  context: ServiceContext,
+): Promise<Account | undefined> {
+  const { credentials } = opening;
+  if (credentials === undefined || !(await context.accounts.verify(credentials))) {
+    context.log.info(
+      {
+        event: 'login-refused',
+        trace: opening.trace,
+        account: opening.account,
+        client: opening.client.address,
+      },
+      'login refused',
+    );
+    refuse(stream, linkStatus.refused, 'credentials');
+    return undefined;
+  }
+  try {
+    return await context.accounts.open(opening.account);
+  } catch (error) {
+    const fault = Fault.from(error);
+    context.log.warn(
+      {
+        event: 'account-open-failed',
+        trace: opening.trace,
+        account: opening.account,
+        code: fault.code,
+        error: fault.message,
+      },
+      'account could not be opened',
+    );
+    if (fault.code === 'no-such-account') refuse(stream, linkStatus.refused, 'credentials');
+    else if (fault.code === 'not-owner' || fault.code === 'lease-lost')
+      refuseNotOwner(stream, opening, context);
+    else refuse(stream, linkStatus.busy, 'busy');
+    return undefined;
+  }
+}
+
+function refuse(stream: ServerHttp2Stream, status: number, reason: RefusalReason): void {
+  if (stream.destroyed) return;
+  stream.respond({ ':status': status, [linkHeader.reason]: reason }, { endStream: true });
+}
+
+function refuseNotOwner(stream: ServerHttp2Stream, opening: Opening, context: ServiceContext): void {
+  if (stream.destroyed) return;
+  const owned = context.owns(opening.account);
+  const hint = owned.ok ? {} : { [linkHeader.owner]: owned.owner };
+  stream.respond(
+    {
+      ':status': owned.ok ? linkStatus.busy : linkStatus.notOwner,
+      ...hint,
+      [linkHeader.epoch]: String(owned.epoch),
+    },
+    { endStream: true },
+  );
+}
+
+/** An HTTP/2 stream as the session sees it. */
+class StreamTransport implements Transport {
+  readonly #stream: ServerHttp2Stream;
+
+  constructor(stream: ServerHttp2Stream) {
+    this.#stream = stream;
+  }
+
+  attach(session: ImapSession): void {
+    this.#stream.on('data', (chunk: Buffer) => session.receive(chunk));
+    this.#stream.on('end', () => session.inputEnded());
+    // `close` follows every error; without a listener an error would end the process.
+    this.#stream.on('error', ignore);
+    this.#stream.on('close', () => session.connectionLost());
+  }
+
+  get closed(): boolean {
+    return this.#stream.destroyed;
+  }
+
+  write(chunk: Buffer): boolean {
+    return this.#stream.write(chunk);
+  }
+
+  drained(): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#stream.off('drain', done);
+        this.#stream.off('close', done);
+        resolve();
+      };
+      if (this.#stream.destroyed) {
+        resolve();
+        return;
+      }
+      this.#stream.on('drain', done);
+      this.#stream.on('close', done);
+    });
+  }
+
+  pauseInput(): void {
+    this.#stream.pause();
+  }
+
+  resumeInput(): void {
+    if (!this.#stream.destroyed) this.#stream.resume();
+  }
+
+  end(): void {
+    this.#stream.end();
+  }
+
+  destroy(): void {
+    this.#stream.destroy();
+  }
+}
+
+function ignore(): void {}

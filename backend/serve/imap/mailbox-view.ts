@@ -1,0 +1,199 @@
+/**
+ * What one session sees of the folder it has selected: sequence numbers stand
+ * still between the points where IMAP allows them to change (RFC 9051 5.2, 7.5.1).
+ * The numbers are the folder's own UID array as it was at the last such point,
+ * so that an idle session costs no copy of it.
+ */
+import { Fault } from '../../../base/fault.ts';
+import { type ImapSequenceSet, star } from '../../../mailwire/imap-tokens.ts';
+import type { Folder, FolderEvent } from '../../store/store.ts';
+
+/** Stretches of the view, as indices: `from` included, `to` not; ascending, apart from one another. */
+export type IndexRanges = readonly { readonly from: number; readonly to: number }[];
+
+/** More changed messages than this between two points are looked for by modification sequence. */
+const dirtyMax = 1000;
+
+export class MailboxView {
+  readonly folder: Folder;
+  readonly readOnly: boolean;
+  /** UIDs by sequence number − 1. */
+  uids: Uint32Array;
+  /** The folder was deleted, or the account is leaving. */
+  gone = false;
+  #dirty: Set<number> | undefined;
+  /** Too many were dirty: whatever is newer than this modseq is. */
+  #dirtySince: number | undefined;
+  /** Modification sequences of this session's own changes that it told itself. */
+  #ownModseqs: number[] = [];
+  readonly #endWatch: () => void;
+  /** Keywords already announced by a FLAGS answer. */
+  keywordCount: number;
+
+  /** @param changed  Called on each event, for IDLE. */
+  constructor(folder: Folder, readOnly: boolean, changed: () => void) {
+    this.folder = folder;
+    this.readOnly = readOnly;
+    this.uids = folder.uids();
+    this.keywordCount = folder.keywords.length;
+    this.#endWatch = folder.watch((event) => {
+      this.#take(event);
+      changed();
+    });
+  }
+
+  close(): void {
+    this.#endWatch();
+    this.#dirty = undefined;
+  }
+
+  get count(): number {
+    return this.uids.length;
+  }
+
+  /** Sequence number of a UID, 0 when the view has none. */
+  sequenceOf(uid: number): number {
+    const at = lowerBound(this.uids, uid);
+    return this.uids[at] === uid ? at + 1 : 0;
+  }
+
+  /**
+   * The messages a set names.
+   * @param saved  What `$` stands for: UIDs, ascending.
+   * @throws {Fault} `bad-syntax`: a sequence number beyond the last message (RFC 9051 9, seq-number)
+   */
+  resolve(set: ImapSequenceSet, byUid: boolean, saved: ArrayLike<number>): IndexRanges {
+    const ranges: { from: number; to: number }[] = [];
+    if (set === '$') {
+      for (let at = 0; at < saved.length; at++) {
+        const sequence = this.sequenceOf(saved[at]!);
+        if (sequence > 0) ranges.push({ from: sequence - 1, to: sequence });
+      }
+      return merged(ranges);
+    }
+    const last = byUid ? (this.uids[this.count - 1] ?? 0) : this.count;
+    for (const { from, to } of set) {
+      const first = from === star ? last : from;
+      const second = to === star ? last : to;
+      const low = Math.min(first, second);
+      const high = Math.max(first, second);
+      if (byUid) {
+        const start = lowerBound(this.uids, low);
+        const end = lowerBound(this.uids, high + 1);
+        if (end > start) ranges.push({ from: start, to: end });
+      } else {
+        if (low < 1 || high > this.count) throw new Fault('bad-syntax', 'No such message');
+        ranges.push({ from: low - 1, to: high });
+      }
+    }
+    return merged(ranges);
+  }
+
+  /** UIDs of ranges, ascending. */
+  uidsOf(ranges: IndexRanges): number[] {
+    const found: number[] = [];
+    for (const { from, to } of ranges) for (let at = from; at < to; at++) found.push(this.uids[at]!);
+    return found;
+  }
+
+  /** Flags of these messages were told to the client already: no need to tell them again. */
+  told(uids: readonly number[]): void {
+    for (const uid of uids) {
+      this.#dirty?.delete(uid);
+      const modseq = this.folder.facts(uid)?.modseq;
+      if (modseq !== undefined && this.#ownModseqs.at(-1) !== modseq) this.#ownModseqs.push(modseq);
+    }
+    if (this.#ownModseqs.length > 64) this.#ownModseqs = this.#ownModseqs.slice(-32);
+  }
+
+  /**
+   * Brings the view up to date.
+   *
+   * @param expunges  Sequence numbers may change here. Otherwise only flags are told.
+   * @param write  Takes each untagged answer, without its CRLF.
+   * @param flagsAnswer  Words of a FETCH answer with the flags of a message.
+   */
+  sync(
+    expunges: boolean,
+    write: (answer: string) => void,
+    flagsAnswer: (sequence: number, uid: number) => string | undefined,
+  ): void {
+    if (expunges) this.#syncNumbers(write);
+    if (this.#dirty === undefined && this.#dirtySince === undefined) return;
+    for (const uid of this.#dirtyUids()) {
+      const sequence = this.sequenceOf(uid);
+      const answer = sequence > 0 ? flagsAnswer(sequence, uid) : undefined;
+      if (answer !== undefined) write(answer);
+    }
+    this.#dirty = undefined;
+    this.#dirtySince = undefined;
+  }
+
+  #syncNumbers(write: (answer: string) => void): void {
+    const now = this.folder.uids();
+    const before = this.uids;
+    if (now === before) return;
+    const known = before.length;
+    // Both ascend, and new UIDs are larger than all others: when the last one stands where it stood, none went.
+    const onlyAdded = now.length >= known && (known === 0 || now[known - 1] === before[known - 1]);
+    if (!onlyAdded) {
+      let there = lowerBound(now, (before[known - 1] ?? 0) + 1) - 1;
+      // From the end, so that no number told shifts another.
+      for (let at = known - 1; at >= 0; at--) {
+        if (there >= 0 && now[there] === before[at]) there--;
+        else write(`* ${at + 1} EXPUNGE`);
+      }
+    }
+    const added = now.length - lowerBound(now, (before[known - 1] ?? 0) + 1);
+    this.uids = now;
+    if (added > 0) write(`* ${now.length} EXISTS`);
+  }
+
+  #dirtyUids(): readonly number[] {
+    const since = this.#dirtySince;
+    if (since === undefined) return [...this.#dirty!].sort((a, b) => a - b);
+    const found: number[] = [];
+    for (const uid of this.uids) {
+      const facts = this.folder.facts(uid);
+      if (facts !== undefined && facts.modseq >= since) found.push(uid);
+    }
+    return found;
+  }
+
+  #take(event: FolderEvent): void {
+    if (event.kind === 'gone') this.gone = true;
+    if (event.kind !== 'flags' || this.#ownModseqs.includes(event.modseq)) return;
+    if (this.#dirtySince !== undefined) return;
+    this.#dirty ??= new Set();
+    for (const uid of event.uids) this.#dirty.add(uid);
+    if (this.#dirty.size > dirtyMax) {
+      let least = event.modseq;
+      for (const uid of this.#dirty) least = Math.min(least, this.folder.facts(uid)?.modseq ?? least);
+      this.#dirtySince = least;
+      this.#dirty = undefined;
+    }
+  }
+}
+
+/** First index whose value is not below `value`. */
+export function lowerBound(sorted: ArrayLike<number>, value: number): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (sorted[middle]! < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function merged(ranges: { from: number; to: number }[]): IndexRanges {
+  ranges.sort((a, b) => a.from - b.from);
+  const out: { from: number; to: number }[] = [];
+  for (const range of ranges) {
+    const last = out.at(-1);
+    if (last !== undefined && range.from <= last.to) last.to = Math.max(last.to, range.to);
+    else out.push({ ...range });
+  }
+  return out;
+}

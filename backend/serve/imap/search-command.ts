@@ -1,0 +1,96 @@
+/**
+ * SEARCH (RFC 9051 6.4.4, RFC 3501 6.4.4; RETURN of RFC 4731, `$` of RFC 5182).
+ * What the index can decide is decided first; messages are opened only where
+ * their text has to be seen. Work is done in slices of a few milliseconds, so
+ * that a search of one session does not stop the others (CASES 26).
+ */
+
+import { imapNumberSet, imapString } from '../../../mailwire/imap-reply.ts';
+import { parseSearchProgram, type SearchReturn } from '../../../mailwire/imap-search-keys.ts';
+import type { CommandCall, ImapSession } from './imap-session.ts';
+import type { MailboxView } from './mailbox-view.ts';
+import { decideByContent } from './search-content.ts';
+import { compileKey, type Known } from './search-key.ts';
+import { Slice } from './session-clock.ts';
+
+/** Messages read at once. */
+const parallelMax = 8;
+
+export async function search(session: ImapSession, call: CommandCall): Promise<string> {
+  const { cursor, byUid } = call;
+  cursor.space();
+  const program = parseSearchProgram(cursor);
+  const view = session.selected();
+  const known = compileKey(program.key, view, session.saved, Date.now());
+  const uids = await matching(session, view, known);
+  if (session.stopping) return 'NO [UNAVAILABLE] Stopped';
+  const numbers = byUid ? uids : uids.map((uid) => view.sequenceOf(uid));
+  if (program.returns === undefined) await tellPlain(session, numbers);
+  else {
+    if (program.returns.has('SAVE')) session.saved = savedOf(uids, program.returns);
+    tellExtended(session, call, numbers, program.returns);
+  }
+  return 'OK SEARCH completed';
+}
+
+/** UIDs that match, ascending. */
+async function matching(session: ImapSession, view: MailboxView, known: Known): Promise<number[]> {
+  const slice = new Slice();
+  const found: number[] = [];
+  const open: number[] = [];
+  for (let at = 0; at < view.count; at++) {
+    const uid = view.uids[at]!;
+    const answer = known.byFacts(at + 1, uid);
+    if (answer === true) found.push(uid);
+    else if (answer === undefined) open.push(uid);
+    if ((at & 63) !== 0) continue;
+    const rest = slice.used();
+    if (rest !== undefined) await rest;
+    if (session.stopping) return found;
+  }
+  let next = 0;
+  const work = async () => {
+    while (next < open.length && !session.stopping) {
+      const uid = open[next++]!;
+      if (await decideByContent(view, uid, known, slice)) found.push(uid);
+      const rest = slice.used();
+      if (rest !== undefined) await rest;
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(parallelMax, open.length) }, work));
+  return open.length === 0 ? found : found.sort((a, b) => a - b);
+}
+
+async function tellPlain(session: ImapSession, numbers: readonly number[]): Promise<void> {
+  session.writer.text('* SEARCH');
+  for (let at = 0; at < numbers.length; at += 1000) {
+    session.writer.text(` ${numbers.slice(at, at + 1000).join(' ')}`);
+    if (session.writer.full) await session.writer.flush();
+  }
+  session.writer.text('\r\n');
+}
+
+function tellExtended(
+  session: ImapSession,
+  { tag, byUid }: CommandCall,
+  numbers: readonly number[],
+  returns: ReadonlySet<SearchReturn>,
+): void {
+  let answer = `* ESEARCH (TAG ${imapString(tag)})${byUid ? ' UID' : ''}`;
+  if (numbers.length > 0) {
+    if (returns.has('MIN')) answer += ` MIN ${numbers[0]}`;
+    if (returns.has('MAX')) answer += ` MAX ${numbers.at(-1)}`;
+    if (returns.has('ALL')) answer += ` ALL ${imapNumberSet(numbers)}`;
+  }
+  if (returns.has('COUNT')) answer += ` COUNT ${numbers.length}`;
+  session.untagged(answer);
+}
+
+/** RFC 5182 2.1: with MIN or MAX alone only those are saved. */
+function savedOf(uids: readonly number[], returns: ReadonlySet<SearchReturn>): readonly number[] {
+  if (returns.has('ALL') || returns.has('COUNT') || (!returns.has('MIN') && !returns.has('MAX'))) return uids;
+  const ends = new Set<number>();
+  if (returns.has('MIN') && uids.length > 0) ends.add(uids[0]!);
+  if (returns.has('MAX') && uids.length > 0) ends.add(uids.at(-1)!);
+  return [...ends];
+}
