@@ -3,7 +3,7 @@ import { type Address, canonicalAddress } from '../../cluster-protocol/ids.ts';
 import type { MutableSession } from '../session/session.ts';
 import { type Reply, replies, replyFor } from './reply.ts';
 import { type Mechanism, type SaslState, type SaslStep, startSasl, stepSasl } from './sasl.ts';
-import type { DoorShared } from './smtp-session.ts';
+import type { DoorShared } from './door-shared.ts';
 
 export interface Attempt {
   readonly mechanism: Mechanism;

@@ -12,7 +12,7 @@ import { headerValues } from './data-receiver.ts';
 import { replyForAnswers } from './delivery.ts';
 import type { HarakaTransaction } from './haraka/types.ts';
 import { type Reply, renderReply, replies, replyFor } from './reply.ts';
-import type { DoorShared } from './smtp-session.ts';
+import type { DoorShared } from './door-shared.ts';
 import type { Spool } from './spool.ts';
 import { traceHeader } from './trace-header.ts';
 
@@ -28,7 +28,6 @@ export interface DeliveryFacts {
 }
 
 export class MailDelivery {
-  readonly spool: Spool;
   readonly #facts: DeliveryFacts;
   readonly #startedAtMs = performance.now();
   #failure: Reply | undefined;
@@ -46,20 +45,19 @@ export class MailDelivery {
 
   constructor(facts: DeliveryFacts) {
     this.#facts = facts;
-    this.spool = facts.spool;
   }
 
   /** Nothing of the message is kept from here on. */
   refuse(reply: Reply): void {
     if (this.#failure !== undefined) return;
     this.#failure = reply;
-    this.#size = this.spool.size;
-    this.spool.drop();
+    this.#size = this.#facts.spool.size;
+    this.#facts.spool.drop();
   }
 
   received(header: Buffer): void {
     this.#header = header;
-    if (this.#failure === undefined) this.#size = this.spool.size;
+    if (this.#failure === undefined) this.#size = this.#facts.spool.size;
   }
 
   /** Header fields Haraka's plugins add go on top with the chain's; the message itself stays as it came. */
@@ -178,7 +176,7 @@ export class MailDelivery {
   finish(reply: Reply | string | undefined): { key: string; recipients: readonly Address[] } | undefined {
     if (this.#finished) return undefined;
     this.#finished = true;
-    this.spool.drop();
+    this.#facts.spool.drop();
     const { door, session, id, from, recipients } = this.#facts;
     const text = (typeof reply === 'object' ? renderReply(reply) : (reply ?? 'client gone')).trimEnd();
     const accepted = this.#stored && text.startsWith('250');

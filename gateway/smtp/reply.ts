@@ -19,6 +19,7 @@ const closing = (code: number, text: string): Reply => Object.freeze({ code, tex
 
 export const replies = {
   startTls: reply(220, '2.0.0 Ready to start TLS'),
+  bye: reply(221, '2.0.0 Bye'),
   ok: reply(250, '2.0.0 OK'),
   senderOk: reply(250, '2.1.0 Sender OK'),
   recipientOk: reply(250, '2.1.5 Recipient OK'),

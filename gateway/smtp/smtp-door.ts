@@ -13,7 +13,8 @@ import type { MutableSession } from '../session/session.ts';
 import type { GatewaySettings } from '../settings.ts';
 import type { TlsContexts } from './client-socket.ts';
 import { harakaHomeOf, loadHaraka } from './haraka/haraka.ts';
-import { type DoorShared, type SmtpRole, SmtpSession } from './smtp-session.ts';
+import type { DoorShared, SmtpRole } from './door-shared.ts';
+import { SmtpSession } from './smtp-session.ts';
 import { SpoolRoom } from './spool.ts';
 
 export type { SmtpRole };
@@ -63,15 +64,15 @@ export async function openSmtpDoor(options: SmtpDoorOptions): Promise<SmtpDoor> 
     haraka,
     spools,
     deadlines,
-    ended: (session) => {
-      sessions.delete(session);
-      if (sessions.size === 0) emptied?.();
-    },
+  };
+  const ended = (session: SmtpSession) => {
+    sessions.delete(session);
+    if (sessions.size === 0) emptied?.();
   };
   let closing = false;
   return {
     accept(socket, facts, role) {
-      const session = new SmtpSession(shared, socket, facts, role);
+      const session = new SmtpSession(shared, socket, facts, role, ended);
       sessions.add(session);
       if (closing) session.stop();
       session.start().catch((error) => {

@@ -1,46 +1,22 @@
 /**
  * One SMTP connection from the first byte to the last. The session reads and
  * judges every command and message itself, asks the chain and the owners, and
- * lets Haraka run its state machine and plugins on what is left. Haraka gets
- * one command at a time; its replies pass through here.
+ * lets Haraka run its state machine and plugins on what is left.
  */
 import type { Socket } from 'node:net';
-import type { Log } from '../../base/log.ts';
-import type { Deadline, Deadlines } from '../net/deadline.ts';
-import type { Chain } from '../plugin-host/chain.ts';
-import type { Router } from '../routing/router.ts';
 import type { MutableSession } from '../session/session.ts';
-import type { GatewaySettings } from '../settings.ts';
-import { ClientSocket, type TlsContexts } from './client-socket.ts';
+import { ClientSocket } from './client-socket.ts';
 import { takeLine } from './command-line.ts';
-import { DataReceiver } from './data-receiver.ts';
+import type { DoorShared, SmtpRole } from './door-shared.ts';
 import { readEnvelope } from './envelope-command.ts';
-import type { Haraka } from './haraka/haraka.ts';
-import { type HarakaPeer, HarakaSocket } from './haraka/socket.ts';
-import { type HarakaConnection, harakaState } from './haraka/types.ts';
+import { HarakaDialog } from './haraka/dialog.ts';
 import { LoginDialog } from './login-dialog.ts';
-import { MailDelivery } from './mail-delivery.ts';
+import { MessageIntake } from './message-intake.ts';
+import { PhaseDeadline } from './phase-deadline.ts';
 import { RecipientCheck, senderBelongsTo } from './recipient-check.ts';
 import { type Reply, renderReply, replies, replyFor } from './reply.ts';
 import { saslLineBytesMax } from './sasl.ts';
-import { Spool, type SpoolRoom } from './spool.ts';
-import { stuffDots } from './stuff-dots.ts';
-
-export type SmtpRole = 'mx' | 'submission' | 'submissions';
-
-/** What all sessions of a door share. */
-export interface DoorShared {
-  readonly settings: GatewaySettings;
-  readonly chain: Chain;
-  readonly router: Router;
-  readonly log: Log;
-  readonly hostname: string;
-  readonly tls: TlsContexts;
-  readonly haraka: Haraka;
-  readonly spools: SpoolRoom;
-  readonly deadlines: Deadlines;
-  ended(session: SmtpSession): void;
-}
+import { Settlement } from './settlement.ts';
 
 /** RFC 5321 4.5.3.1.4 asks for 512; extensions add to it. CR LF included. */
 const commandBytesMax = 4096;
@@ -54,71 +30,81 @@ const refusedRecipientsFactor = 10;
 const httpVerb = /^(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI) /;
 const nothing = Buffer.alloc(0);
 
+/** `login`: the next line belongs to an AUTH exchange. `busy`: an answer is on its way. */
 type Phase = 'greeting' | 'command' | 'login' | 'busy' | 'data' | 'ended';
 
 interface Mail {
   readonly from: string;
   readonly sizeBytes: number;
-  readonly recipients: Map<string, true>;
+  readonly recipients: Set<string>;
 }
 
-export class SmtpSession implements HarakaPeer {
+export class SmtpSession {
   readonly facts: MutableSession;
-  readonly role: SmtpRole;
+  readonly #role: SmtpRole;
   readonly #door: DoorShared;
+  readonly #ended: (session: SmtpSession) => void;
   readonly #client: ClientSocket;
+  readonly #haraka: HarakaDialog;
   readonly #recipients: RecipientCheck;
   readonly #login: LoginDialog;
-  #haraka: HarakaConnection | undefined;
-  #harakaSocket: HarakaSocket | undefined;
+  readonly #deadline: PhaseDeadline;
+  readonly #settlement: Settlement;
   #phase: Phase = 'greeting';
   #pending: Buffer = nothing;
   #stopping = false;
   #toldConnected = false;
-
-  // the reply Haraka owes us
-  #okReply: Reply | undefined;
-  #answer: Reply | undefined;
-  #lastReply = '';
+  #wake: (() => void) | undefined;
   #whenAnswered: ((accepted: boolean) => void) | undefined;
-  #waitingForHaraka = false;
-
-  // deadline of the phase
-  #deadlineAtMs = Number.POSITIVE_INFINITY;
-  #deadline: Deadline | undefined;
-
   #extended = false;
   #mail: Mail | undefined;
-  #receiver: DataReceiver | undefined;
-  #delivery: MailDelivery | undefined;
-  #unsettled: { key: string; recipients: readonly string[]; armed: boolean }[] = [];
-
-  #commands = 0;
-  #errors = 0;
-  #refusedRecipients = 0;
-  #messages = 0;
-  #accepted = 0;
+  #intake: MessageIntake | undefined;
+  #reply = '';
   #endReason = '';
+  readonly #counts = { commands: 0, errors: 0, refusedRecipients: 0, messages: 0, accepted: 0 };
 
-  constructor(door: DoorShared, socket: Socket, facts: MutableSession, role: SmtpRole) {
+  constructor(
+    door: DoorShared,
+    socket: Socket,
+    facts: MutableSession,
+    role: SmtpRole,
+    ended: (session: SmtpSession) => void,
+  ) {
     this.#door = door;
     this.facts = facts;
-    this.role = role;
+    this.#role = role;
+    this.#ended = ended;
     this.#recipients = new RecipientCheck(door, facts, role);
     this.#login = new LoginDialog(door, facts);
+    this.#deadline = new PhaseDeadline(door.deadlines, () => this.#tooSlow());
+    this.#settlement = new Settlement((key, recipients) => door.router.settle(key, recipients));
     this.#client = new ClientSocket(socket, {
       data: (bytes) => this.#onData(bytes),
       roomy: () => this.#pump(),
       closed: (reason) => this.#finish(reason),
     });
+    const session = this;
+    const questions = {
+      get capabilities() {
+        return session.#capabilities();
+      },
+      judgeData: () => this.#judgeData(),
+      deliver: async () => (await this.#intake?.delivery.deliver()) ?? replies.unavailable,
+    };
+    this.#haraka = new HarakaDialog(door.haraka, questions, {
+      say: (text, close) => this.#sayText(text, close),
+      answered: (code) => this.#harakaAnswered(code),
+      ended: () => this.#sayAndEnd(undefined, 'quit'),
+    });
   }
 
   // ---- start and end
 
+  /** Asks the chain, does implicit TLS, greets. */
   async start(): Promise<void> {
-    const { settings, chain } = this.#door;
-    this.#setDeadline(settings['net.greeting_timeout']);
-    const implicitTls = this.role === 'submissions';
+    const { settings, chain, hostname } = this.#door;
+    this.#deadline.set(settings['net.greeting_timeout']);
+    const implicitTls = this.#role === 'submissions';
     if (!implicitTls) this.#client.read();
     const verdict = await chain.ask('connect', this.facts, {
       spokeFirst: (waitMs) => (implicitTls ? Promise.resolve(false) : this.#spokeFirst(waitMs)),
@@ -126,35 +112,32 @@ export class SmtpSession implements HarakaPeer {
     if (this.#isEnded()) return;
     const refusal = replyFor('connect', verdict);
     if (refusal) {
-      this.#endReason = 'refused';
       // before TLS there is nothing a TLS client could read
-      if (implicitTls) this.#client.destroy();
-      else this.#sayAndEnd(refusal);
+      if (implicitTls) this.destroy('refused');
+      else this.#sayAndEnd(refusal, 'refused');
       return;
     }
     if (implicitTls && !(await this.#startTls())) return;
     this.#toldConnected = true;
     chain.tell('connected', this.facts);
     if (this.#stopping) {
-      this.#sayAndEnd(replies.stopping);
+      this.#sayAndEnd(replies.stopping, 'stopping');
       return;
     }
     this.#phase = 'busy';
-    this.#okReply = { code: 220, text: `${this.#door.hostname} ESMTP` };
-    this.#harakaSocket = new HarakaSocket(this, this.facts.client.address, this.facts.client.port);
-    this.#haraka = this.#door.haraka.connect(this.#harakaSocket);
-    // said in the constructor when no plugin had to wait; settled in any case by the microtask of harakaSaid
+    const { address, port } = this.facts.client;
+    this.#haraka.open(address, port, { code: 220, text: `${hostname} ESMTP` });
   }
 
   /** No new command from now on; what is being received or delivered is finished. */
   stop(): void {
     this.#stopping = true;
-    if (this.#phase === 'command' || this.#phase === 'login') this.#sayAndEnd(replies.stopping);
+    if (this.#phase === 'command' || this.#phase === 'login') this.#sayAndEnd(replies.stopping, 'stopping');
   }
 
-  destroy(): void {
+  destroy(reason = 'destroyed'): void {
     this.#client.destroy();
-    this.#finish('destroyed');
+    this.#finish(reason);
   }
 
   #isEnded(): boolean {
@@ -165,9 +148,7 @@ export class SmtpSession implements HarakaPeer {
     try {
       this.facts.tls = await this.#client.startTls(this.#door.tls);
     } catch (error) {
-      this.#endReason = `tls: ${(error as Error).message}`;
-      this.#client.destroy();
-      this.#finish(this.#endReason);
+      this.destroy(`tls: ${(error as Error).message}`);
       return false;
     }
     if (this.#isEnded()) return false;
@@ -176,35 +157,39 @@ export class SmtpSession implements HarakaPeer {
   }
 
   async #spokeFirst(waitMs: number): Promise<boolean> {
-    const until = performance.now() + waitMs;
-    while (this.#pending.length === 0 && !this.#isEnded()) {
-      const leftMs = until - performance.now();
-      if (leftMs <= 0) break;
+    if (this.#pending.length === 0 && !this.#isEnded()) {
       await new Promise<void>((done) => {
-        const timer = setTimeout(done, leftMs);
-        this.#wakeEarly = () => {
+        const timer = setTimeout(done, waitMs);
+        this.#wake = () => {
           clearTimeout(timer);
           done();
         };
       });
+      this.#wake = undefined;
     }
-    this.#wakeEarly = undefined;
     return this.#pending.length > 0;
   }
-  #wakeEarly: (() => void) | undefined;
+
+  #tooSlow(): void {
+    if (this.#isEnded()) return;
+    const reason = `timeout in ${this.#phase}`;
+    // in the middle of a handshake there is nobody to read a reply
+    if (this.#role === 'submissions' && this.facts.tls === undefined) this.destroy(reason);
+    else this.#sayAndEnd(replies.tooSlow, reason);
+  }
 
   #finish(reason: string): void {
     if (this.#phase === 'ended') return;
     this.#phase = 'ended';
     this.#pending = nothing;
-    this.#deadline?.cancel();
-    this.#wakeEarly?.();
-    this.#delivery?.abandon();
-    this.#unsettled = [];
-    this.#harakaSocket?.emit('close');
+    this.#deadline.cancel();
+    this.#wake?.();
+    this.#settlement.forget();
+    this.#intake?.delivery.abandon();
+    this.#haraka.close();
     const { chain, log } = this.#door;
-    if (this.#toldConnected) chain.tell('disconnected', this.facts);
     const { facts } = this;
+    if (this.#toldConnected) chain.tell('disconnected', facts);
     log.info(
       {
         trace: facts.id,
@@ -215,10 +200,7 @@ export class SmtpSession implements HarakaPeer {
         tls: facts.tls && `${facts.tls.version} ${facts.tls.cipher}`,
         helo: facts.greeting,
         account: facts.account,
-        commands: this.#commands,
-        errors: this.#errors,
-        messages: this.#messages,
-        accepted: this.#accepted,
+        ...this.#counts,
         bytesIn: this.#client.bytesIn,
         bytesOut: this.#client.bytesOut,
         ms: Date.now() - facts.startedAtMs,
@@ -226,100 +208,35 @@ export class SmtpSession implements HarakaPeer {
       },
       'smtp connection',
     );
-    this.#door.ended(this);
-  }
-
-  // ---- deadlines: fixed when a phase begins, never moved by what the client sends
-
-  #setDeadline(ms: number): void {
-    this.#deadlineAtMs = performance.now() + ms;
-    if (this.#deadline === undefined) this.#armDeadline(ms);
-  }
-
-  #armDeadline(ms: number): void {
-    this.#deadline = this.#door.deadlines.start(ms, () => {
-      this.#deadline = undefined;
-      if (this.#isEnded()) return;
-      const leftMs = this.#deadlineAtMs - performance.now();
-      // the phase has moved on since this was armed
-      if (leftMs > 1) {
-        this.#armDeadline(leftMs);
-        return;
-      }
-      this.#endReason = `timeout in ${this.#phase}`;
-      if (this.role === 'submissions' && this.facts.tls === undefined) return this.destroy();
-      this.#sayAndEnd(replies.tooSlow);
-    });
-  }
-
-  /** Waiting for a command: the idle time, and before login no more than the login time in all. */
-  #commandDeadline(): void {
-    const { settings } = this.#door;
-    let ms = settings['smtp.idle_timeout'];
-    if (this.#commands === 0) {
-      ms = Math.min(ms, settings['net.greeting_timeout'] - (Date.now() - this.facts.startedAtMs));
-    }
-    if (this.role !== 'mx' && this.facts.account === undefined) {
-      ms = Math.min(ms, settings['net.login_timeout'] - (Date.now() - this.facts.startedAtMs));
-    }
-    this.#setDeadline(Math.max(0, ms));
+    this.#ended(this);
   }
 
   // ---- bytes
 
   #onData(bytes: Buffer): void {
-    if (this.#unsettled.length > 0) this.#settleSeen();
+    this.#settlement.heard();
     if (this.#phase === 'data') {
       this.#onMessageBytes(bytes);
       return;
     }
     this.#pending = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes]);
-    this.#wakeEarly?.();
+    this.#wake?.();
     if (this.#phase === 'command' || this.#phase === 'login') this.#pump();
     else if (this.#pending.length > pendingBytesMax) this.#client.pause();
   }
 
+  /** Takes commands while the session is ready for one. */
   #pump(): void {
     while (this.#phase === 'command' || this.#phase === 'login') {
       if (this.#stopping) {
-        this.#sayAndEnd(replies.stopping);
+        this.#sayAndEnd(replies.stopping, 'stopping');
         return;
       }
       if (this.#client.crowded) {
         this.#client.pause();
         return;
       }
-      if (this.#pending.length === 0) break;
-      if (this.#commands === 0 && this.#pending[0] === 0x16 && this.facts.tls === undefined) {
-        // a TLS handshake on a plain port
-        this.#endReason = 'tls on a plain port';
-        this.#sayAndEnd(replies.notSmtp);
-        return;
-      }
-      const lineBytesMax =
-        this.#phase === 'login' || /^auth /i.test(this.#pending.toString('latin1', 0, 5))
-          ? saslLineBytesMax
-          : commandBytesMax;
-      const taken = takeLine(this.#pending, lineBytesMax);
-      if (taken === 'more') break;
-      if ('fault' in taken) {
-        this.#endReason = taken.fault;
-        this.#errors += 1;
-        if (taken.fault === 'too-long') {
-          this.#sayAndEnd(replies.commandTooLong);
-          return;
-        }
-        if (httpVerb.test(this.#pending.toString('latin1', 0, 16))) {
-          this.#sayAndEnd(replies.notSmtp);
-          return;
-        }
-        return this.#sayAndEnd(
-          taken.fault === 'nul-byte' ? replies.nulInCommand : replies.bareNewlineInCommand,
-        );
-      }
-      this.#pending = taken.rest;
-      if (this.#phase === 'login') this.#onLoginLine(taken.line);
-      else this.#onCommand(taken.line);
+      if (this.#pending.length === 0 || !this.#takeCommand()) break;
     }
     if (this.#isEnded()) return;
     // replies to a pipelined group leave together, with the last command of the group
@@ -327,158 +244,157 @@ export class SmtpSession implements HarakaPeer {
     if (this.#phase === 'command' || this.#phase === 'login') this.#client.read();
   }
 
-  #say(reply: Reply): void {
-    if (this.#isEnded()) return;
-    this.#client.write(renderReply(reply));
-    if (reply.close) {
-      this.#sayAndEnd(undefined);
-      return;
+  /** @returns False when a whole line has not come yet, or never will. */
+  #takeCommand(): boolean {
+    const begins = this.#pending.toString('latin1', 0, 16);
+    if (begins[0] === '\x16' && this.#counts.commands === 0) {
+      this.#sayAndEnd(replies.notSmtp, 'tls on a plain port');
+      return false;
     }
+    const sasl = this.#phase === 'login' || /^auth /i.test(begins);
+    const taken = takeLine(this.#pending, sasl ? saslLineBytesMax : commandBytesMax);
+    if (taken === 'more') return false;
+    // a web page that makes a browser talk to us (CASES 63)
+    if (httpVerb.test(begins)) {
+      this.#sayAndEnd(replies.notSmtp, 'http');
+      return false;
+    }
+    if ('fault' in taken) {
+      const said = {
+        'too-long': replies.commandTooLong,
+        'bare-newline': replies.bareNewlineInCommand,
+        'nul-byte': replies.nulInCommand,
+      };
+      this.#counts.errors += 1;
+      this.#sayAndEnd(said[taken.fault], taken.fault);
+      return false;
+    }
+    this.#pending = taken.rest;
+    const login = this.#phase === 'login';
+    this.#phase = 'command';
+    const reply = login ? this.#loginStep(this.#login.line(taken.line)) : this.#onCommand(taken.line);
+    if (reply !== undefined) this.#say(reply);
+    if (this.#phase === 'command' || this.#phase === 'login') this.#awaitCommand();
+    return true;
+  }
+
+  // ---- replies
+
+  #say(reply: Reply): void {
+    this.#sayText(renderReply(reply), reply.close === true);
     if (reply.code >= 500 && reply.code <= 504) this.#countError();
+  }
+
+  #sayText(text: string, close: boolean): void {
+    if (this.#isEnded()) return;
+    this.#reply = text;
+    this.#client.write(text);
+    if (!close) return;
+    this.#intake?.delivery.finish(text);
+    this.#sayAndEnd(undefined, text.trimEnd());
   }
 
   /** Syntax and sequence errors; what policy refuses is no error of the client's program. */
   #countError(): void {
-    this.#errors += 1;
-    if (this.#errors < this.#door.settings['smtp.errors_max']) return;
-    this.#endReason = 'too many errors';
-    this.#sayAndEnd(replies.tooManyErrors);
+    this.#counts.errors += 1;
+    if (this.#counts.errors >= this.#door.settings['smtp.errors_max']) {
+      this.#sayAndEnd(replies.tooManyErrors, 'too many errors');
+    }
   }
 
-  #sayAndEnd(reply: Reply | undefined): void {
+  #sayAndEnd(reply: Reply | undefined, reason: string): void {
     if (this.#isEnded()) return;
     if (reply) this.#client.write(renderReply(reply));
+    this.#endReason ||= reason;
     this.#client.end();
-    this.#finish(this.#endReason || reply?.text || 'closed');
+    this.#finish(reason);
   }
+
+  // ---- phases
 
   #busy(): void {
     this.#phase = 'busy';
-    this.#setDeadline(busyMsMax);
+    this.#deadline.set(busyMsMax);
   }
 
   /** A command is answered: on with the next. */
   #next(): void {
     if (this.#isEnded()) return;
     this.#phase = 'command';
-    this.#commandDeadline();
+    this.#awaitCommand();
     this.#pump();
   }
 
-  // ---- Haraka
-
-  #feed(line: string, okReply: Reply, whenAnswered?: (accepted: boolean) => void): void {
-    this.#busy();
-    this.#okReply = okReply;
-    this.#whenAnswered = whenAnswered;
-    this.#harakaSocket?.feed(Buffer.from(`${line}\r\n`, 'latin1'));
-  }
-
-  get capabilities(): readonly string[] {
-    const { settings, hostname } = this.#door;
-    const list = [hostname, 'PIPELINING', '8BITMIME', `SIZE ${settings['smtp.message_size_max']}`];
-    if (this.facts.tls === undefined) list.push('STARTTLS');
-    if (this.#mayLogin()) list.push('AUTH PLAIN LOGIN');
-    list.push('ENHANCEDSTATUSCODES');
-    return list;
-  }
-
-  harakaSaid(text: string): void {
-    if (this.#isEnded()) return;
-    const accepted = text.startsWith('2') || text.startsWith('3');
-    const own = this.#answer ?? (accepted ? this.#okReply : undefined);
-    this.#answer = undefined;
-    this.#okReply = undefined;
-    this.#lastReply = own === undefined ? text : renderReply(own);
-    this.#client.write(this.#lastReply);
-    if (own?.close) {
-      this.#sayAndEnd(undefined);
-      return;
+  /** Waiting for a command: the idle time, and before the first one or login no more than that time in all. */
+  #awaitCommand(): void {
+    const { settings } = this.#door;
+    const sinceStartMs = Date.now() - this.facts.startedAtMs;
+    let ms = settings['smtp.idle_timeout'];
+    if (this.#counts.commands === 0) ms = Math.min(ms, settings['net.greeting_timeout'] - sinceStartMs);
+    if (this.#role !== 'mx' && this.facts.account === undefined) {
+      ms = Math.min(ms, settings['net.login_timeout'] - sinceStartMs);
     }
-    // Haraka changes its state right after it has written
-    queueMicrotask(() => this.#harakaAnswered());
+    this.#deadline.set(Math.max(0, ms));
   }
 
-  harakaResumed(): void {
-    if (this.#waitingForHaraka) queueMicrotask(() => this.#harakaAnswered());
-  }
-
-  harakaEnded(): void {
+  #harakaAnswered(code: number): void {
     if (this.#isEnded()) return;
-    this.#endReason ||= 'quit';
-    this.#sayAndEnd(undefined);
-  }
-
-  #harakaAnswered(): void {
-    if (this.#isEnded() || this.#haraka === undefined) return;
-    const { state } = this.#haraka;
-    const ready = state === harakaState.cmd || state === harakaState.loop || state === harakaState.data;
-    this.#waitingForHaraka = this.#harakaSocket?.paused === true || !ready;
-    if (this.#waitingForHaraka) return;
-    const code = Number(this.#lastReply.slice(0, 3));
     const whenAnswered = this.#whenAnswered;
     this.#whenAnswered = undefined;
     whenAnswered?.(code < 400);
     if (code >= 500 && code <= 504) this.#countError();
     if (this.#isEnded()) return;
-    if (this.#haraka.state === harakaState.data) this.#beginData();
+    if (this.#haraka.inData) this.#beginData();
     else this.#next();
   }
 
-  // ---- commands
+  #feed(line: string, okReply: Reply | undefined, whenAnswered?: (accepted: boolean) => void): undefined {
+    this.#busy();
+    this.#whenAnswered = whenAnswered;
+    this.#haraka.command(line, okReply);
+    return undefined;
+  }
 
-  #onCommand(line: string): void {
-    if (httpVerb.test(line)) {
-      this.#endReason = 'http';
-      this.#sayAndEnd(replies.notSmtp);
-      return;
-    }
-    this.#commands += 1;
+  /** What must not happen, answered: the client hears 421, the log gets the error, the gateway lives. */
+  #asynchronously(work: () => Promise<void>): undefined {
+    this.#busy();
+    work().catch((error) => {
+      this.#door.log.error({ trace: this.facts.id, err: error }, 'smtp session failed');
+      this.#sayAndEnd(replies.internal, 'internal error');
+    });
+    return undefined;
+  }
+
+  // ---- commands: each returns the reply, or `undefined` when it comes later
+
+  #onCommand(line: string): Reply | undefined {
+    this.#counts.commands += 1;
     const space = line.indexOf(' ');
     const verb = (space === -1 ? line : line.slice(0, space)).toUpperCase();
     const rest = space === -1 ? '' : line.slice(space + 1);
-    const reply = this.#command(verb, rest);
-    if (reply === undefined) return;
-    this.#say(reply);
-    if (this.#phase === 'command') this.#commandDeadline();
-  }
-
-  /** @returns The reply, or `undefined` when it comes later. */
-  #command(verb: string, rest: string): Reply | undefined {
     const argument = rest.trim();
     switch (verb) {
       case 'EHLO':
       case 'HELO':
-        return this.#hello(verb, argument);
+        return this.#onHello(verb, argument);
       case 'MAIL':
         return this.#onMail(rest);
       case 'RCPT':
         return this.#onRcpt(rest);
       case 'DATA':
-        if (argument !== '') return replies.syntax;
-        if (this.#mail === undefined) return replies.mailFirst;
-        if (this.#mail.recipients.size === 0) {
-          return this.#refusedRecipients > 0 ? replies.noValidRecipients : replies.recipientFirst;
-        }
-        this.#feed('DATA', replies.data, (accepted) => {
-          if (!accepted) this.#mail = undefined;
-        });
-        return undefined;
+        return argument === '' ? this.#onDataCommand() : replies.syntax;
       case 'RSET':
         if (argument !== '') return replies.syntax;
         this.#mail = undefined;
-        this.#feed('RSET', replies.ok);
-        return undefined;
+        return this.#feed('RSET', replies.ok);
       case 'NOOP':
-        this.#feed('NOOP', replies.ok);
-        return undefined;
+        return this.#feed('NOOP', replies.ok);
       case 'QUIT':
         if (argument !== '') return replies.syntax;
         this.#endReason = 'quit';
-        this.#feed('QUIT', { code: 221, text: '2.0.0 Bye' });
-        return undefined;
+        return this.#feed('QUIT', replies.bye);
       case 'STARTTLS':
-        return this.#onStartTls(argument);
+        return argument === '' ? this.#onStartTls() : replies.syntax;
       case 'AUTH':
         return this.#onAuth(argument);
       case 'VRFY':
@@ -488,73 +404,69 @@ export class SmtpSession implements HarakaPeer {
       case 'HELP':
         return replies.help;
       default:
-        return /[\x80-\xff]/.test(verb) ? replies.notAscii : replies.unknownCommand;
+        return replies.unknownCommand;
     }
   }
 
-  #hello(verb: 'EHLO' | 'HELO', name: string): Reply | undefined {
-    // a name or literal by its characters only: half the world's clients greet with names that are none
+  #onHello(verb: 'EHLO' | 'HELO', name: string): Reply | undefined {
+    // judged by its characters only: half the world's clients greet with names that are none
     if (!/^[\x21-\x7e]{1,255}$/.test(name)) return replies.syntax;
     this.#mail = undefined;
-    const hello: Reply = { code: 250, text: this.#door.hostname };
-    this.#busy();
-    // EHLO's own reply lists the extensions, so Haraka's stands
-    this.#okReply = verb === 'HELO' ? hello : undefined;
-    this.#whenAnswered = (accepted) => {
+    // the reply to EHLO lists the extensions, so Haraka's own stands
+    const okReply = verb === 'HELO' ? { code: 250, text: this.#door.hostname } : undefined;
+    return this.#feed(`${verb} ${name}`, okReply, (accepted) => {
       if (!accepted) return;
       this.#extended = verb === 'EHLO';
       this.facts.greeting = name;
-    };
-    this.#harakaSocket?.feed(Buffer.from(`${verb} ${name}\r\n`, 'latin1'));
-    return undefined;
+    });
+  }
+
+  #capabilities(): readonly string[] {
+    const { settings, hostname } = this.#door;
+    const list = [hostname, 'PIPELINING', '8BITMIME', `SIZE ${settings['smtp.message_size_max']}`];
+    if (this.facts.tls === undefined) list.push('STARTTLS');
+    if (this.#mayLogin()) list.push('AUTH PLAIN LOGIN');
+    list.push('ENHANCEDSTATUSCODES');
+    return list;
   }
 
   #mayLogin(): boolean {
-    if (this.role === 'mx' || this.facts.account !== undefined) return false;
+    if (this.#role === 'mx' || this.facts.account !== undefined) return false;
     return this.facts.tls !== undefined || this.#door.settings['login.plaintext'];
   }
 
   #onMail(rest: string): Reply | undefined {
+    const { settings, chain } = this.#door;
+    const { account } = this.facts;
     if (this.facts.greeting === undefined) return replies.helloFirst;
     if (this.#mail !== undefined) return replies.nestedMail;
-    const { settings, chain } = this.#door;
-    if (this.role !== 'mx' && this.facts.account === undefined) {
-      return this.facts.tls === undefined && !settings['login.plaintext']
-        ? replies.tlsFirst
-        : replies.loginFirst;
+    if (this.#role !== 'mx' && account === undefined) {
+      return this.#mayLogin() ? replies.loginFirst : replies.tlsFirst;
     }
     const read = readEnvelope('mail', rest, {
       extended: this.#extended,
-      authOffered: this.role !== 'mx',
+      authOffered: this.#role !== 'mx',
       messageBytesMax: settings['smtp.message_size_max'],
     });
     if ('reply' in read) return read.reply;
     const { command } = read;
-    if (this.facts.account !== undefined && !senderBelongsTo(command.address, this.facts.account)) {
-      return replies.notYourAddress;
-    }
-    const proceed = () => {
+    if (account !== undefined && !senderBelongsTo(command.address, account)) return replies.notYourAddress;
+    const proceed = () =>
       this.#feed(`MAIL FROM:${command.path}`, replies.senderOk, (accepted) => {
-        if (!accepted) return;
-        this.#mail = { from: command.address, sizeBytes: command.sizeBytes, recipients: new Map() };
+        if (accepted) {
+          this.#mail = { from: command.address, sizeBytes: command.sizeBytes, recipients: new Set() };
+        }
       });
-    };
-    if (!chain.wants('sender')) {
-      proceed();
-      return undefined;
-    }
-    this.#busy();
-    void this.#guard(async () => {
-      const verdict = await chain.ask('sender', this.facts, command.address);
-      const refusal = replyFor('sender', verdict);
-      if (refusal === undefined) {
-        proceed();
-        return;
+    if (!chain.wants('sender')) return proceed();
+    return this.#asynchronously(async () => {
+      const refusal = replyFor('sender', await chain.ask('sender', this.facts, command.address));
+      if (this.#isEnded()) return;
+      if (refusal === undefined) proceed();
+      else {
+        this.#say(refusal);
+        this.#next();
       }
-      this.#say(refusal);
-      this.#next();
     });
-    return undefined;
   }
 
   #onRcpt(rest: string): Reply | undefined {
@@ -570,75 +482,62 @@ export class SmtpSession implements HarakaPeer {
     if (mail.recipients.size >= settings['smtp.recipients_max']) {
       return this.#recipientRefused(replies.tooManyRecipients);
     }
-    const { command } = read;
-    this.#busy();
-    void this.#guard(async () => {
-      const checked = await this.#recipients.check(command, mail.from, mail.sizeBytes);
+    return this.#asynchronously(async () => {
+      const checked = await this.#recipients.check(read.command, mail.from, mail.sizeBytes);
+      if (this.#isEnded()) return;
       if ('reply' in checked) {
         this.#say(this.#recipientRefused(checked.reply));
         this.#next();
         return;
       }
       this.#feed(`RCPT TO:<${checked.address}>`, replies.recipientOk, (accepted) => {
-        if (accepted) mail.recipients.set(checked.address, true);
+        if (accepted) mail.recipients.add(checked.address);
       });
     });
-    return undefined;
   }
 
-  /** The reply, or the end of a connection that only tries names or ignores the limit. */
+  /** The reply, or the end of a connection that only tries names or does not heed the limit. */
   #recipientRefused(reply: Reply): Reply {
-    this.#refusedRecipients += 1;
+    this.#counts.refusedRecipients += 1;
     const most = refusedRecipientsFactor * this.#door.settings['smtp.recipients_max'];
-    if (this.#refusedRecipients < most) return reply;
-    this.#endReason = 'too many refused recipients';
-    return replies.tooManyErrors;
+    return this.#counts.refusedRecipients < most ? reply : replies.tooManyErrors;
   }
 
-  #onStartTls(argument: string): Reply | undefined {
-    if (argument !== '') return replies.syntax;
+  #onDataCommand(): Reply | undefined {
+    if (this.#mail === undefined) return replies.mailFirst;
+    if (this.#mail.recipients.size === 0) {
+      return this.#counts.refusedRecipients > 0 ? replies.noValidRecipients : replies.recipientFirst;
+    }
+    return this.#feed('DATA', replies.data, (accepted) => {
+      if (!accepted) this.#mail = undefined;
+    });
+  }
+
+  #onStartTls(): Reply | undefined {
     if (this.facts.tls !== undefined) return replies.tlsAlready;
-    // RFC 3207 4.2: nothing known before TLS may be kept, and nothing read before it is a command
-    this.#pending = nothing;
-    this.#busy();
-    this.#setDeadline(this.#door.settings['net.greeting_timeout']);
     this.#client.write(renderReply(replies.startTls));
-    void this.#guard(async () => {
+    this.#pending = nothing;
+    this.#asynchronously(async () => {
       if (!(await this.#startTls())) return;
+      // RFC 3207 4.2: nothing known before TLS may be kept, and nothing read before it is a command
       this.#pending = nothing;
       this.#mail = undefined;
       this.#extended = false;
       this.facts.greeting = undefined;
       this.facts.account = undefined;
-      const haraka = this.#haraka;
-      const tls = this.facts.tls as MutableSession['tls'];
-      if (haraka === undefined || tls === undefined) return;
-      haraka.reset_transaction(() => {
-        haraka.esmtp = false;
-        haraka.encoding = 'utf8';
-        haraka.set('hello.verb', null);
-        haraka.setTLS({ cipher: { name: tls.cipher, version: tls.version }, verified: false });
-        this.#next();
-      });
+      if (this.facts.tls !== undefined) this.#haraka.startedTls(this.facts.tls, () => this.#next());
     });
+    this.#deadline.set(this.#door.settings['net.greeting_timeout']);
     return undefined;
   }
 
   #onAuth(argument: string): Reply | undefined {
-    if (this.role === 'mx') return replies.noLogin;
+    if (this.#role === 'mx') return replies.noLogin;
     if (this.facts.account !== undefined) return replies.loggedInAlready;
     if (!this.#mayLogin()) return replies.needsEncryption;
     if (this.facts.greeting === undefined) return replies.helloFirst;
     if (this.#mail !== undefined) return replies.notDuringMail;
-    const begun = this.#login.begin(argument);
-    return this.#loginStep(begun);
-  }
-
-  #onLoginLine(line: string): void {
-    this.#phase = 'command';
-    const reply = this.#loginStep(this.#login.line(line));
-    if (reply) this.#say(reply);
-    if (this.#phase === 'command') this.#commandDeadline();
+    return this.#loginStep(this.#login.begin(argument));
   }
 
   #loginStep(step: ReturnType<LoginDialog['begin']>): Reply | undefined {
@@ -648,55 +547,39 @@ export class SmtpSession implements HarakaPeer {
       this.#phase = 'login';
       return undefined;
     }
-    this.#busy();
-    void this.#guard(async () => {
+    return this.#asynchronously(async () => {
       const { reply, wrong } = await this.#login.check(step);
       if (this.#isEnded()) return;
       this.#say(reply);
       if (wrong && !reply.close) this.#countError();
       this.#next();
     });
-    return undefined;
   }
 
   // ---- the message
 
   #beginData(): void {
     const mail = this.#mail;
-    if (mail === undefined || this.#haraka?.transaction == null) {
-      this.#sayAndEnd(replies.internal);
+    const { transaction } = this.#haraka;
+    if (mail === undefined || transaction === undefined) {
+      this.#sayAndEnd(replies.internal, 'internal error');
       return;
     }
-    const { settings, spools } = this.#door;
-    this.#messages += 1;
-    const spool = new Spool(spools, `${mail.from}\0`, () => {
-      if (this.#phase === 'data') this.#client.read();
-    });
-    this.#receiver = new DataReceiver(
-      {
-        messageBytesMax: settings['smtp.message_size_max'],
-        lineBytesMax: settings['smtp.line_bytes_max'],
-        headerLinesMax: settings['smtp.header_lines_max'],
-        headerBytesMax: settings['smtp.header_bytes_max'],
-        receivedMax: settings['smtp.received_max'],
-      },
-      (slice) => {
-        if (!spool.write(slice)) this.#client.pause();
-      },
-    );
-    this.#delivery = new MailDelivery({
+    this.#counts.messages += 1;
+    this.#intake = new MessageIntake({
       door: this.#door,
       session: this.facts,
-      id: `${this.facts.id}.${this.#messages}`,
+      id: `${this.facts.id}.${this.#counts.messages}`,
       from: mail.from,
-      recipients: [...mail.recipients.keys()],
+      recipients: [...mail.recipients],
       extended: this.#extended,
-      spool,
+      pause: () => this.#client.pause(),
+      resume: () => this.#phase === 'data' && this.#client.read(),
     });
-    if (this.#door.haraka.hasPlugins) this.#delivery.collectFields(this.#haraka.transaction);
-    else this.#haraka.transaction.discard_data = true;
+    if (this.#door.haraka.hasPlugins) this.#intake.delivery.collectFields(transaction);
+    else transaction.discard_data = true;
     this.#phase = 'data';
-    this.#setDeadline(settings['smtp.data_timeout']);
+    this.#deadline.set(this.#door.settings['smtp.data_timeout']);
     this.#client.flush();
     this.#client.read();
     const early = this.#pending;
@@ -705,97 +588,49 @@ export class SmtpSession implements HarakaPeer {
   }
 
   #onMessageBytes(bytes: Buffer): void {
-    const receiver = this.#receiver!;
-    const used = receiver.push(bytes);
-    const { failure } = receiver;
-    if (failure !== undefined) {
-      this.#delivery!.refuse(failure);
-      if (failure.close) {
-        this.#endReason = failure.text;
-        this.#errors += 1;
-        this.#delivery!.finish(failure);
-        this.#sayAndEnd(failure);
-        return;
-      }
+    const intake = this.#intake!;
+    const used = intake.push(bytes);
+    const { failure } = intake;
+    if (failure?.close) {
+      this.#counts.errors += 1;
+      intake.delivery.finish(renderReply(failure));
+      this.#sayAndEnd(failure, failure.text);
+      return;
     }
     if (used === -1) return;
     this.#pending = bytes.subarray(used);
     this.#mail = undefined;
     this.#busy();
-    // read on: bytes that come before the reply are no sign that the client has seen it
+    // read on: what comes before the reply must not be taken for a sign that the client has seen it
     this.#client.read();
-    this.#delivery!.received(receiver.header ?? nothing);
-    this.#whenAnswered = () => this.#messageAnswered();
-    if (failure === undefined && this.#door.haraka.hasPlugins) void this.#guard(() => this.#showHaraka());
-    else this.#harakaSocket?.feed(Buffer.from('.\r\n'));
+    this.#whenAnswered = () => this.#messageAnswered(intake);
+    if (failure === undefined && this.#door.haraka.hasPlugins) this.#showHaraka(intake);
+    else this.#haraka.dot();
   }
 
   /** Haraka's plugins get the message as it came; what is stored is ours, whatever Haraka makes of it. */
-  async #showHaraka(): Promise<void> {
-    await this.#delivery!.spool.complete();
-    let lineStart = true;
-    for await (const chunk of this.#delivery!.spool.chunks()) {
-      if (this.#isEnded() || this.#haraka?.state !== harakaState.data) return;
-      for (const piece of stuffDots(chunk, lineStart)) this.#harakaSocket?.feed(piece);
-      lineStart = chunk.at(-1) === 0x0a;
-    }
-    if (!this.#isEnded()) this.#harakaSocket?.feed(Buffer.from('.\r\n'));
+  #showHaraka(intake: MessageIntake): void {
+    this.#asynchronously(async () => {
+      for await (const piece of intake.asSent()) {
+        if (this.#isEnded() || !this.#haraka.inData) return;
+        this.#haraka.data(piece);
+      }
+      if (!this.#isEnded()) this.#haraka.dot();
+    });
   }
 
-  judgeData(): boolean {
-    const failure = this.#receiver?.failure;
-    if (failure === undefined) return true;
-    this.#answer = failure;
-    return false;
+  #judgeData(): boolean {
+    const failure = this.#intake?.failure;
+    if (failure !== undefined) this.#haraka.decide(failure);
+    return failure === undefined;
   }
 
-  async deliver(): Promise<'accepted' | 'deferred' | 'refused'> {
-    const delivery = this.#delivery;
-    let reply: Reply = replies.unavailable;
-    if (delivery !== undefined) reply = await delivery.deliver();
-    this.#answer = reply;
-    if (reply.code < 400) return 'accepted';
-    return reply.code < 500 ? 'deferred' : 'refused';
-  }
-
-  #messageAnswered(): void {
-    const delivery = this.#delivery;
-    this.#delivery = undefined;
-    this.#receiver = undefined;
-    if (delivery === undefined) return;
-    const accepted = delivery.finish(this.#lastReply);
+  #messageAnswered(intake: MessageIntake): void {
+    this.#intake = undefined;
+    const accepted = intake.delivery.finish(this.#reply);
     if (accepted === undefined) return;
-    this.#accepted += 1;
+    this.#counts.accepted += 1;
     // read all the time, or what waits in the kernel could be older than the reply
-    if (!this.#client.reading) return;
-    const entry = { ...accepted, armed: false };
-    this.#unsettled.push(entry);
-    // one full turn of the loop reads what had arrived before the reply left; only then do bytes prove it seen
-    setImmediate(() =>
-      setImmediate(() => {
-        entry.armed = true;
-      }),
-    );
-  }
-
-  /** Bytes have come after the 250: the client has seen it, and will not send the message again (RFC 1047). */
-  #settleSeen(): void {
-    const waiting = [];
-    for (const entry of this.#unsettled) {
-      if (entry.armed) this.#door.router.settle(entry.key, entry.recipients);
-      else waiting.push(entry);
-    }
-    this.#unsettled = waiting;
-  }
-
-  /** What must not happen, answered: the client hears 421, the log gets the error, the gateway lives. */
-  async #guard(work: () => Promise<void>): Promise<void> {
-    try {
-      await work();
-    } catch (error) {
-      this.#door.log.error({ trace: this.facts.id, err: error }, 'smtp session failed');
-      this.#endReason = 'internal error';
-      this.#sayAndEnd(replies.internal);
-    }
+    if (this.#client.reading) this.#settlement.wrote(accepted);
   }
 }

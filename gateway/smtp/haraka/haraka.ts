@@ -60,10 +60,13 @@ export function loadHaraka(
     return true;
   };
   logger.deferred_logs.length = 0;
+  const { log: print } = console;
+  console.log = () => {};
   const server = require('Haraka/server') as Record<string, unknown> & { plugins: HarakaPlugins };
   const { createConnection } = require('Haraka/connection') as {
     createConnection(client: unknown, server: unknown, cfg: unknown): HarakaConnection;
   };
+  console.log = print;
   const { plugins } = server;
   plugins.server = server;
   registerBridge(plugins);

@@ -5,16 +5,14 @@
  */
 import { EventEmitter } from 'node:events';
 
-/** What the session is to Haraka's socket and hooks. */
+/** What stands behind Haraka's socket and hooks. */
 export interface HarakaPeer {
   readonly capabilities: readonly string[];
   /** A whole reply, CR LF included. */
-  harakaSaid(text: string): void;
-  harakaResumed(): void;
-  harakaEnded(): void;
-  /** The whole message is here: may Haraka's plugins see it? */
+  said(text: string): void;
+  resumed(): void;
+  ended(): void;
   judgeData(): boolean;
-  /** Asks the chain, delivers, keeps the reply. True when every owner has it. */
   deliver(): Promise<'accepted' | 'deferred' | 'refused'>;
 }
 
@@ -35,11 +33,11 @@ export class HarakaSocket extends EventEmitter {
   }
 
   write(text: string | Buffer): boolean {
-    this.peer.harakaSaid(text.toString());
+    this.peer.said(text.toString());
     return true;
   }
 
-  /** One command line without CR LF, or a piece of a message. */
+  /** One command line, or a piece of a message. */
   feed(bytes: Buffer): void {
     this.emit('data', bytes);
   }
@@ -50,15 +48,15 @@ export class HarakaSocket extends EventEmitter {
 
   resume(): void {
     this.paused = false;
-    this.peer.harakaResumed();
+    this.peer.resumed();
   }
 
   end(): void {
-    this.peer.harakaEnded();
+    this.peer.ended();
   }
 
   destroy(): void {
-    this.peer.harakaEnded();
+    this.peer.ended();
   }
 
   setTimeout(): this {

@@ -1,0 +1,43 @@
+/**
+ * The one deadline of a session: fixed when a phase begins and never moved by
+ * what the client sends (CASES 60). Phases change with every command, so the
+ * clock is armed again only when it goes off early, not each time.
+ */
+import type { Deadline, Deadlines } from '../net/deadline.ts';
+
+export class PhaseDeadline {
+  readonly #clock: Deadlines;
+  readonly #passed: () => void;
+  #atMs = Number.POSITIVE_INFINITY;
+  #armedForMs = Number.POSITIVE_INFINITY;
+  #entry: Deadline | undefined;
+
+  constructor(clock: Deadlines, passed: () => void) {
+    this.#clock = clock;
+    this.#passed = passed;
+  }
+
+  /** A phase begins that may last `ms`. */
+  set(ms: number): void {
+    this.#atMs = performance.now() + ms;
+    if (this.#armedForMs <= this.#atMs) return;
+    this.#entry?.cancel();
+    this.#arm(ms);
+  }
+
+  cancel(): void {
+    this.#entry?.cancel();
+    this.#entry = undefined;
+    this.#armedForMs = Number.POSITIVE_INFINITY;
+  }
+
+  #arm(ms: number): void {
+    this.#armedForMs = this.#atMs;
+    this.#entry = this.#clock.start(ms, () => {
+      this.#armedForMs = Number.POSITIVE_INFINITY;
+      const leftMs = this.#atMs - performance.now();
+      if (leftMs > 1) this.#arm(leftMs);
+      else this.#passed();
+    });
+  }
+}
