@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { emptyConfig, parseConfig, readSettings } from '../base/config-file.ts';
 import { errnoOf, Fault } from '../base/fault.ts';
-import { layoutOf } from '../base/layout.ts';
+import { layoutOf, storageRootOf } from '../base/layout.ts';
 import { openLog } from '../base/log.ts';
 import {
   exitBadConfig,
@@ -71,7 +71,7 @@ async function start(memberStart: MemberStart): Promise<void> {
   const clusterEntry = await registry.get(registryKey.cluster);
   if (clusterEntry === undefined) throw new Fault('registry-failed', 'the registry knows no cluster');
   const cluster = readClusterRecord(clusterEntry.value, 'the registry’s cluster record');
-  const root = path.resolve(memberStart.data, settings['storage.root'] || layout.storage);
+  const root = storageRootOf(layout, settings['storage.root'], memberStart.config);
   await checkStorageRoot(root, cluster);
 
   let member: Member | undefined;
