@@ -7,6 +7,9 @@
  */
 import { definePlugin, disconnect, pass, type Session } from './api.ts';
 
+/** Longest from the question to `connected`: longer than any time a door gives a client for TLS. */
+const arrivingMs = 120_000;
+
 export default definePlugin({
   name: 'connection-limit',
   options: {
@@ -26,32 +29,50 @@ export default definePlugin({
   start({ per_network, per_wide_network }, { gauge }) {
     const networks = gauge('connections-per-network');
     const wideNetworks = gauge('connections-per-wide-network');
-    // A session is counted once and given back once, in whatever order the reports come.
+    // Counted from the question on: of a thousand that arrive together, none is connected yet while the others
+    // are asked. Whoever never gets as far as `connected` (TLS fails, another plugin refuses) is given back.
     const counted = new WeakSet<Session>();
+    const arriving = new WeakMap<Session, NodeJS.Timeout>();
+    const enter = (session: Session): void => {
+      if (counted.has(session)) return;
+      counted.add(session);
+      networks.enter(session.client.network);
+      wideNetworks.enter(session.client.wideNetwork);
+    };
+    const arrived = (session: Session): void => {
+      clearTimeout(arriving.get(session));
+      arriving.delete(session);
+    };
+    const leave = (session: Session): void => {
+      arrived(session);
+      if (!counted.delete(session)) return;
+      networks.leave(session.client.network);
+      wideNetworks.leave(session.client.wideNetwork);
+    };
     return {
       told: {
         connected(session) {
-          if (counted.has(session)) return;
-          counted.add(session);
-          networks.enter(session.client.network);
-          wideNetworks.enter(session.client.wideNetwork);
+          arrived(session);
+          enter(session);
         },
-        disconnected(session) {
-          if (!counted.delete(session)) return;
-          networks.leave(session.client.network);
-          wideNetworks.leave(session.client.wideNetwork);
+        refused(session, question) {
+          if (question === 'connect') leave(session);
         },
+        disconnected: leave,
       },
       asked: {
         connect(session) {
-          const own = counted.has(session) ? 0 : 1;
-          const held = networks.of(session.client.network) + own;
-          const heldWide = wideNetworks.of(session.client.wideNetwork) + own;
-          if (held <= per_network && heldWide <= per_wide_network) return pass;
-          return disconnect(
-            'Too many connections, try again later',
-            `${held} held, ${heldWide} in the wide network`,
-          );
+          enter(session);
+          const held = networks.of(session.client.network);
+          const heldWide = wideNetworks.of(session.client.wideNetwork);
+          if (held > per_network || heldWide > per_wide_network) {
+            return disconnect(
+              'Too many connections, try again later',
+              `${held} held, ${heldWide} in the wide network`,
+            );
+          }
+          arriving.set(session, setTimeout(leave, arrivingMs, session).unref());
+          return pass;
         },
       },
     };

@@ -38,6 +38,28 @@ describe('connection-limit', () => {
     expect(words).toEqual(['pass', 'disconnect']);
   });
 
+  test('counts those that arrive together, before any is connected', async () => {
+    const chain = await chainOf([entry('connection-limit', { per_network: 3 })]);
+    const words = await Promise.all(
+      Array.from({ length: 5 }, async () => (await chain.ask('connect', session(), quietWire)).word),
+    );
+    expect(words).toEqual(['pass', 'pass', 'pass', 'disconnect', 'disconnect']);
+  });
+
+  test('gives back what another plugin refused', async () => {
+    const chain = await chainOf([
+      entry('connection-limit', { per_network: 1 }),
+      entry('early-talker', { wait: '10ms' }),
+    ]);
+    const words: string[] = [];
+    for (const spoke of [true, true, false, false]) {
+      words.push(
+        (await chain.ask('connect', session(), { spokeFirst: async () => spoke })).plugin ?? 'nobody',
+      );
+    }
+    expect(words).toEqual(['early-talker', 'early-talker', 'nobody', 'connection-limit']);
+  });
+
   test('counts the wide network too', async () => {
     const chain = await chainOf([entry('connection-limit', { per_wide_network: 3 })]);
     const words: string[] = [];
