@@ -1,0 +1,135 @@
+/** Postern as the bench sees it: a real cluster with its accounts, all limits of number lifted. */
+
+import { readFile } from 'node:fs/promises';
+import { request } from 'node:http';
+import { Fault } from '../base/fault.ts';
+import { layoutOf } from '../base/layout.ts';
+import { controlPath } from '../command/control.ts';
+import { startCluster } from '../test/support/cluster.ts';
+import { runLoad } from './peers.ts';
+
+export interface PosternUnderTest {
+  readonly ports: Readonly<Record<'smtp' | 'imap' | 'imaps' | 'pop3', number>>;
+  /** Root of the process tree: the supervisor. */
+  readonly pid: number;
+  /** Link socket of the backend. */
+  readonly linkSocket: string;
+  /** Shell command that prints how many messages are stored. */
+  readonly countCommand: string;
+  /** Fresh processes, same accounts. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const domain = 'example.test';
+const password = 'pass';
+
+/** Many clients from one address and logins without TLS, as the peers allow them in this comparison. */
+const config = `
+login.plaintext = true
+net.connections_max = 20000
+net.connections_per_network_max = 20000
+account.sessions_max = 1000
+
+[[plugin]]
+use = "connection-limit"
+per_network_max = 20000
+per_wide_network_max = 20000
+
+[[plugin]]
+use = "guess-guard"
+`;
+
+/** @param options.imapUsers  u1 … uN; @param options.mailboxes  u1001 … u(1000+N). All have the password `pass`. */
+export async function startPosternUnderTest(options: {
+  imapUsers: number;
+  mailboxes: number;
+}): Promise<PosternUnderTest> {
+  const cluster = await startCluster({ config });
+  try {
+    await cluster.command(['domain', 'add', domain]);
+    const names = [
+      ...Array.from({ length: options.imapUsers }, (_, index) => `u${index + 1}`),
+      ...Array.from({ length: options.mailboxes }, (_, index) => `u${index + 1001}`),
+      'u999',
+    ];
+    await addAccounts(layoutOf(cluster.data).adminSocket, names);
+  } catch (error) {
+    await cluster.stop();
+    throw error;
+  }
+  const layout = layoutOf(cluster.data);
+  return {
+    ports: cluster.ports,
+    get pid() {
+      return cluster.supervisorPid;
+    },
+    linkSocket: layout.linkSocket('backend-1'),
+    countCommand: `find ${layout.storage}/domains/${domain} -path '*/cur/*' -type f | wc -l`,
+    async restart() {
+      process.kill(cluster.supervisorPid, 'SIGTERM');
+      for (;;) {
+        const alive = await readFile(`/proc/${cluster.supervisorPid}/stat`, 'utf8').then(
+          (stat) => !stat.includes(') Z '),
+          () => false,
+        );
+        if (!alive) break;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      await cluster.startAgain();
+      await cluster.answering();
+    },
+    stop: () => cluster.stop(),
+  };
+}
+
+/** Over the admin socket, as `postern account add` does, but without a process for each. */
+async function addAccounts(adminSocket: string, names: readonly string[]): Promise<void> {
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let index = next++; index < names.length; index = next++) {
+      await control(adminSocket, { op: 'account-add', address: `${names[index]}@${domain}`, password });
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, worker));
+}
+
+function control(socketPath: string, body: unknown): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const asked = request(
+      { socketPath, path: controlPath, method: 'POST', headers: { 'content-type': 'application/json' } },
+      (answer) => {
+        let text = '';
+        answer.on('data', (chunk: Buffer) => {
+          text += chunk.toString();
+        });
+        answer.on('end', () =>
+          answer.statusCode === 200
+            ? resolve()
+            : reject(new Fault('unavailable', `the admin socket said ${answer.statusCode}: ${text}`)),
+        );
+      },
+    );
+    asked.on('error', reject);
+    asked.end(JSON.stringify(body));
+  });
+}
+
+/** Makes a folder with `count` messages of `size` bytes over IMAP, on either side. */
+export async function fillBox(
+  box: string,
+  count: number,
+  size: number,
+  where: { host: string; port: number; user: string },
+): Promise<void> {
+  const args = [where.host, String(where.port), where.user, password];
+  const steps = [
+    ['create', ...args],
+    ['fill', ...args],
+  ] as const;
+  for (const step of steps) {
+    const done = await runLoad('bench.sh', step, { BOX: box, COUNT: String(count), SIZE: String(size) });
+    if (done.code !== 0 || /"errors":\s*[1-9]/.test(done.stdout))
+      throw new Fault('unavailable', `filling ${box} on port ${where.port}: ${done.stdout} ${done.stderr}`);
+  }
+}
