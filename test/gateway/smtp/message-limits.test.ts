@@ -29,7 +29,7 @@ describe('messages over a limit', () => {
     await client.toData();
     client.send(`${text}\r\n.\r\n`);
     expect(await client.reply()).toMatch(reply);
-    expect(door.delivered).toEqual([]);
+    expect(door.delivered).toHaveLength(0);
     expect(await client.toData()).toMatch(/^354/);
     client.send('Subject: after\r\n\r\nx\r\n.\r\n');
     expect(await client.reply()).toMatch(/^250/);

@@ -34,7 +34,7 @@ describe('a dot between anything but CR LF', () => {
     const said = `${await client.reply()}\r\n${await client.rest()}`;
     expect(said).toMatch(/^554 5\.6\.0/);
     expect(said).not.toMatch(/^250/m);
-    expect(door.delivered).toEqual([]);
+    expect(door.delivered).toHaveLength(0);
   });
 
   test.each(dots)('$name, one byte per segment, is refused the same way', async ({ bytes }) => {
@@ -47,7 +47,7 @@ describe('a dot between anything but CR LF', () => {
     }
     expect(await client.reply()).toMatch(/^554 5\.6\.0/);
     await client.rest();
-    expect(door.delivered).toEqual([]);
+    expect(door.delivered).toHaveLength(0);
   });
 });
 
@@ -67,7 +67,7 @@ describe('bytes that have no place in a message', () => {
     client.send(text);
     expect(await client.reply()).toMatch(/^554 5\.6\.0/);
     expect(await client.rest()).toBe('');
-    expect(door.delivered).toEqual([]);
+    expect(door.delivered).toHaveLength(0);
   });
 });
 
