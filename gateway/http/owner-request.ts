@@ -1,0 +1,64 @@
+/**
+ * A checked request on its way to the account's owner: credentials travel with
+ * it, so that login and request are one round trip and only the owner remembers
+ * what verified.
+ */
+import { type OutgoingHttpHeaders, sensitiveHeaders } from 'node:http2';
+import { isIPv6 } from 'node:net';
+import { type Credentials, linkHeader } from '../../cluster-protocol/link.ts';
+import type { Session } from '../session/session.ts';
+import type { HeaderFields } from './refusals.ts';
+
+/** Fields of an owner's answer that reach the client. */
+const passedFields = [
+  'content-type',
+  'content-length',
+  'content-disposition',
+  'cache-control',
+  'etag',
+] as const;
+
+export interface OwnerRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly authority: string;
+  readonly contentType: string | undefined;
+  readonly trace: string;
+}
+
+export function ownerHeaders(
+  session: Session,
+  credentials: Credentials,
+  request: OwnerRequest,
+): OutgoingHttpHeaders {
+  const { address, port } = session.client;
+  const headers: OutgoingHttpHeaders = {
+    [linkHeader.client]: isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`,
+    [linkHeader.trace]: request.trace,
+    [linkHeader.credentials]: Buffer.from(JSON.stringify(credentials)).toString('base64'),
+    [linkHeader.httpMethod]: request.method,
+    [linkHeader.httpPath]: request.path,
+    [linkHeader.httpAuthority]: request.authority,
+    [sensitiveHeaders as unknown as string]: [linkHeader.credentials],
+  };
+  if (session.tls !== undefined) headers[linkHeader.tls] = `${session.tls.version} ${session.tls.cipher}`;
+  if (request.contentType !== undefined && /^[\x20-\x7e]{1,255}$/.test(request.contentType)) {
+    headers[linkHeader.httpContentType] = request.contentType;
+  }
+  return headers;
+}
+
+/** Status and fields for the client, of an owner's answer with link status 200. */
+export function innerAnswer(headers: Readonly<Record<string, string | string[] | undefined>>): {
+  status: number;
+  fields: HeaderFields;
+} {
+  const text = headers[linkHeader.httpStatus];
+  const status = typeof text === 'string' && /^[2-5]\d\d$/.test(text) ? Number(text) : 502;
+  const fields: HeaderFields = {};
+  for (const name of passedFields) {
+    const value = headers[name];
+    if (typeof value === 'string') fields[name] = value;
+  }
+  return { status, fields };
+}
