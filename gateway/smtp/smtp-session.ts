@@ -54,6 +54,7 @@ export class SmtpSession {
   #pending: Buffer = nothing;
   #stopping = false;
   #toldConnected = false;
+  #handshaking = false;
   #wake: (() => void) | undefined;
   #whenAnswered: ((accepted: boolean) => void) | undefined;
   #extended = false;
@@ -88,7 +89,6 @@ export class SmtpSession {
       get capabilities() {
         return session.#capabilities();
       },
-      judgeData: () => this.#judgeData(),
       deliver: async () => (await this.#intake?.delivery.deliver()) ?? replies.unavailable,
     };
     this.#haraka = new HarakaDialog(door.haraka, questions, {
@@ -145,12 +145,14 @@ export class SmtpSession {
   }
 
   async #startTls(): Promise<boolean> {
+    this.#handshaking = true;
     try {
       this.facts.tls = await this.#client.startTls(this.#door.tls);
     } catch (error) {
       this.destroy(`tls: ${(error as Error).message}`);
       return false;
     }
+    this.#handshaking = false;
     if (this.#isEnded()) return false;
     this.#client.read();
     return true;
@@ -174,7 +176,7 @@ export class SmtpSession {
     if (this.#isEnded()) return;
     const reason = `timeout in ${this.#phase}`;
     // in the middle of a handshake there is nobody to read a reply
-    if (this.#role === 'submissions' && this.facts.tls === undefined) this.destroy(reason);
+    if (this.#handshaking) this.destroy(reason);
     else this.#sayAndEnd(replies.tooSlow, reason);
   }
 
@@ -603,8 +605,16 @@ export class SmtpSession {
     this.#busy();
     // read on: what comes before the reply must not be taken for a sign that the client has seen it
     this.#client.read();
+    if (failure !== undefined) {
+      this.#say(failure);
+      this.#haraka.refuseData(() => {
+        this.#messageAnswered(intake);
+        this.#next();
+      });
+      return;
+    }
     this.#whenAnswered = () => this.#messageAnswered(intake);
-    if (failure === undefined && this.#door.haraka.hasPlugins) this.#showHaraka(intake);
+    if (this.#door.haraka.hasPlugins) this.#showHaraka(intake);
     else this.#haraka.dot();
   }
 
@@ -617,12 +627,6 @@ export class SmtpSession {
       }
       if (!this.#isEnded()) this.#haraka.dot();
     });
-  }
-
-  #judgeData(): boolean {
-    const failure = this.#intake?.failure;
-    if (failure !== undefined) this.#haraka.decide(failure);
-    return failure === undefined;
   }
 
   #messageAnswered(intake: MessageIntake): void {

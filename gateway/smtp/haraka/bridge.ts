@@ -36,12 +36,6 @@ export const bridgeHooks: readonly (readonly [hook: string, priority: number, ru
   ],
   // the owner has confirmed the recipient before Haraka heard of it
   ['rcpt', last, (next) => next(hookResult.ok)],
-  [
-    'data_post',
-    first,
-    (next, connection: HarakaConnection) =>
-      peerOf(connection).judgeData() ? next() : next(hookResult.deny, 'Not accepted'),
-  ],
   // first of all: a plugin that queues somewhere else must not answer for us
   ['queue', first, deliver],
   ['queue_outbound', first, deliver],

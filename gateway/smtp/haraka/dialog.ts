@@ -20,8 +20,6 @@ export interface HarakaEvents {
 /** What the bridge's hooks ask the session. */
 export interface HarakaQuestions {
   readonly capabilities: readonly string[];
-  /** May Haraka's plugins go on with this message? */
-  judgeData(): boolean;
   /** Asks the chain and the owners; the reply is the session's own. */
   deliver(): Promise<Reply>;
 }
@@ -67,9 +65,12 @@ export class HarakaDialog {
     this.#socket?.feed(finalDot);
   }
 
-  /** Whatever Haraka makes of the command, this is the reply. */
-  decide(reply: Reply): void {
-    this.#answer = reply;
+  /** The message is refused before Haraka has seen it, and no plugin is asked what it thinks of that. */
+  refuseData(done: () => void): void {
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    connection.state = harakaState.cmd;
+    connection.reset_transaction(done);
   }
 
   get inData(): boolean {
@@ -103,10 +104,6 @@ export class HarakaDialog {
 
   get capabilities(): readonly string[] {
     return this.#questions.capabilities;
-  }
-
-  judgeData(): boolean {
-    return this.#questions.judgeData();
   }
 
   async deliver(): Promise<'accepted' | 'deferred' | 'refused'> {

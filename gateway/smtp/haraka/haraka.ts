@@ -154,7 +154,10 @@ function guardHook(run: Hook, hook: string, plugin: string, log: Log): Hook {
     };
     try {
       const result = run.call(this, once, connection, params);
-      if (result instanceof Promise) result.catch(failed);
+      // a promise of a plugin's own VM context is no instance of our Promise
+      if (typeof (result as Promise<unknown> | undefined)?.then === 'function') {
+        (result as Promise<unknown>).then(undefined, failed);
+      }
     } catch (error) {
       failed(error);
     }

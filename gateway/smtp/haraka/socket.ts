@@ -12,7 +12,6 @@ export interface HarakaPeer {
   said(text: string): void;
   resumed(): void;
   ended(): void;
-  judgeData(): boolean;
   deliver(): Promise<'accepted' | 'deferred' | 'refused'>;
 }
 

@@ -78,6 +78,7 @@ describe('settled is what the sender is known to have seen', () => {
     client.send(`Subject: ${line}\r\n\r\nx\r\n.\r\n`);
     expect(await client.reply()).toMatch(/^250/);
     await pause(20);
+    await door.sync();
     expect(door.settled).toEqual([]);
     await client.command(line);
     const settled = await door.wait('settled');
@@ -92,6 +93,7 @@ describe('settled is what the sender is known to have seen', () => {
     expect(await client.reply()).toMatch(/^250/);
     client.destroy();
     await pause(100);
+    await door.sync();
     expect(door.settled).toEqual([]);
   });
 
@@ -106,6 +108,7 @@ describe('settled is what the sender is known to have seen', () => {
     expect(await client.reply()).toMatch(/^250/);
     expect(await client.reply()).toMatch(/^250/);
     await pause(50);
+    await door.sync();
     expect(door.settled).toEqual([]);
     await client.command('NOOP');
     await door.wait('settled');
@@ -120,6 +123,7 @@ describe('settled is what the sender is known to have seen', () => {
     expect(await client.reply()).toMatch(/^451/);
     await client.command('RSET');
     await pause(50);
+    await door.sync();
     expect(door.settled).toEqual([]);
     client.destroy();
   });
@@ -134,6 +138,7 @@ test('a client that leaves while the owners work gets nothing settled, and the g
   client.destroy();
   await door.wait('delivered');
   await pause(50);
+  await door.sync();
   expect(door.settled).toEqual([]);
   expect(await door.log()).toMatch(/"reply":"client gone".*smtp message|smtp message/);
   const next = await door.greeted();
@@ -162,6 +167,7 @@ describe('the chain', () => {
     }
     expect(replies[at].replace('Go 250 away', 'Go away')).toMatch(reply);
     if (word === 'disconnect') expect(await client.rest()).toBe('');
+    await door.sync();
     expect(door.delivered).toHaveLength(0);
     client.destroy();
   });
@@ -234,6 +240,7 @@ describe('the chain', () => {
     await pause(50);
     expect(await client.command('MAIL FROM:<a@example.net>')).toMatch(/^421/);
     expect(door.alive).toBe(true);
+    await door.sync();
     expect(door.delivered).toHaveLength(0);
   });
 });

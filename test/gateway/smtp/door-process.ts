@@ -41,7 +41,8 @@ export type DoorEvent =
   | { word: 'delivered'; recipients: string[]; stored: string[]; from: string; key: string; size: number; body: string }
   | { word: 'settled'; key: string; recipients: string[] }
   | { word: 'asked'; question: string; value: string }
-  | { word: 'stats'; rss: number; spoolBytes: number; sessions: number }
+  | { word: 'stats'; heldBytes: number; sessions: number }
+  | { word: 'pong' }
   | { word: 'closed' };
 
 const say = (event: DoorEvent) => process.send?.(event);
@@ -156,8 +157,10 @@ async function run(start: DoorStart): Promise<void> {
     if (message.word === 'script') script = message.script ?? {};
     if (message.word === 'stats') {
       globalThis.gc?.();
-      say({ word: 'stats', rss: process.memoryUsage().rss, spoolBytes: 0, sessions });
+      const { heapUsed, external } = process.memoryUsage();
+      say({ word: 'stats', heldBytes: heapUsed + external, sessions });
     }
+    if (message.word === 'ping') say({ word: 'pong' });
     if (message.word === 'close') void door.close().then(() => say({ word: 'closed' }));
     if (message.word === 'exit') process.exit(0);
   });

@@ -92,6 +92,14 @@ export class Door {
     throw new Error(`the door did not say ${word}`);
   }
 
+  /** Everything the door has said until now is here when this resolves. */
+  async sync(): Promise<void> {
+    const pongs = () => this.#events.filter(({ word }) => word === 'pong').length;
+    const before = pongs();
+    this.#child.send({ word: 'ping' });
+    while (pongs() === before && this.alive) await pause(1);
+  }
+
   async stats(): Promise<Event<'stats'>> {
     for (let at = this.#events.length - 1; at >= 0; at--) {
       if (this.#events[at]!.word === 'stats') this.#events.splice(at, 1);

@@ -25,10 +25,10 @@ const plugins = {
       transaction.remove_header('X-Remove')
       if (subject === 'unwanted') return next(DENY, 'unwanted here')
       if (subject === 'broken') throw new Error('moody')
-      let bytes = 0
-      transaction.message_stream.on('data', (chunk) => { bytes += chunk.length })
-      transaction.message_stream.once('end', () => { transaction.add_header('X-Bytes', String(bytes)); next() })
-      transaction.message_stream.resume()
+      transaction.message_stream.get_data((data) => {
+        transaction.add_header('X-Bytes', String(data.length))
+        next()
+      })
     }
     exports.hook_queue = function (next) { next(OK, 'stolen') }
     exports.hook_deny = function (next) { next(OK) }
@@ -61,31 +61,18 @@ test('a plugin sees the message, adds fields on top, and changes nothing of what
 });
 
 describe('a plugin', () => {
-  test.each([
-    { name: 'that refuses is heard, whatever another says', subject: 'unwanted', reply: /^5\d\d|^451/ },
-    { name: 'that throws at the message means later', subject: 'broken', reply: /^4\d\d/ },
-  ])('$name', async ({ subject, reply }) => {
-    door.forget();
-    const client = await door.greeted();
-    await client.toData();
-    client.send(`Subject: ${subject}\r\n\r\nx\r\n.\r\n`);
-    const said = await client.reply();
-    // this plugin's deny hook takes every refusal back, so Haraka goes on: then the message is stored by us
-    if (said.startsWith('250')) expect(await door.wait('delivered')).toMatchObject({ recipients: ['ann@example.org'] });
-    else expect(said).toMatch(reply);
-    client.destroy();
-  });
-
   test('cannot let a message through that the gateway has refused', async () => {
     door.forget();
     const client = await door.greeted();
     await client.toData();
     client.send(`Subject: long\r\n\r\n${'z'.repeat(100_000)}\r\n.\r\n`);
     expect(await client.reply()).toMatch(/^554 5\.6\.0/);
+    await door.sync();
+    expect(door.delivered).toHaveLength(0);
     expect(await client.toData()).toMatch(/^354/);
     client.send('.\r\n');
+    expect(await client.reply()).toMatch(/^250/);
     client.destroy();
-    expect(door.delivered).toHaveLength(0);
   });
 
   test('cannot open a relay', async () => {
@@ -130,6 +117,7 @@ describe('without a deny hook', () => {
     client.send(`Subject: ${subject}\r\n\r\nx\r\n.\r\n`);
     expect(await client.reply()).toMatch(reply);
     expect(await client.toData()).toMatch(/^354/);
+    await strict.sync();
     expect(strict.delivered).toHaveLength(0);
     client.destroy();
   });

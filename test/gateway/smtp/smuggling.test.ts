@@ -34,6 +34,7 @@ describe('a dot between anything but CR LF', () => {
     const said = `${await client.reply()}\r\n${await client.rest()}`;
     expect(said).toMatch(/^554 5\.6\.0/);
     expect(said).not.toMatch(/^250/m);
+    await door.sync();
     expect(door.delivered).toHaveLength(0);
   });
 
@@ -47,6 +48,7 @@ describe('a dot between anything but CR LF', () => {
     }
     expect(await client.reply()).toMatch(/^554 5\.6\.0/);
     await client.rest();
+    await door.sync();
     expect(door.delivered).toHaveLength(0);
   });
 });
@@ -67,6 +69,7 @@ describe('bytes that have no place in a message', () => {
     client.send(text);
     expect(await client.reply()).toMatch(/^554 5\.6\.0/);
     expect(await client.rest()).toBe('');
+    await door.sync();
     expect(door.delivered).toHaveLength(0);
   });
 });
@@ -96,6 +99,7 @@ test('commands after the real end of a message are answered, each once', async (
   expect(await client.reply()).toMatch(/^250 2\.1\.0/);
   expect(await client.reply()).toMatch(/^250 2\.1\.5/);
   expect(await client.reply()).toMatch(/^250 2\.0\.0 OK$/);
+  await door.sync();
   expect(door.delivered).toHaveLength(1);
   client.destroy();
 });
