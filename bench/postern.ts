@@ -33,8 +33,8 @@ account.sessions_max = 1000
 
 [[plugin]]
 use = "connection-limit"
-per_network_max = 20000
-per_wide_network_max = 20000
+per_network = 20000
+per_wide_network = 20000
 
 [[plugin]]
 use = "guess-guard"
