@@ -2,6 +2,7 @@
  * How a member process is started and stopped by its supervisor: arguments in,
  * a few words over the IPC channel, an exit code out.
  */
+import { flushCompileCache } from 'node:module';
 import { parseArgs } from 'node:util';
 
 export interface MemberStart {
@@ -43,6 +44,8 @@ export function memberStartFromArgs(args = process.argv.slice(2)): MemberStart {
 /** Tells the supervisor, when there is one. */
 export function tellSupervisor(word: MemberWord): void {
   process.send?.(word);
+  // A member that is killed never writes its compiled modules: do it once all are loaded, for the next start.
+  if (word.word === 'ready') flushCompileCache();
 }
 
 /**

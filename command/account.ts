@@ -1,0 +1,108 @@
+/** `postern account …` */
+import { Fault } from '../base/fault.ts';
+import { parseSize } from '../base/units.ts';
+import { askCluster } from './admin-client.ts';
+import { type CommandCall, exitCode } from './command.ts';
+import { type AccountPage, accountsPerPageMax } from './control.ts';
+import { choosePassword } from './password.ts';
+
+interface Summary {
+  readonly address: string;
+  readonly createdAt: string;
+  readonly quotaBytes: number;
+  readonly usedBytes: number;
+  readonly messages: number;
+}
+
+export async function add(call: CommandCall): Promise<number> {
+  const address = call.positionals[0]!;
+  const quota = quotaOf(call);
+  const { password, made } = await choosePassword(call);
+  const summary = await askCluster<Summary>(call.where, {
+    op: 'account-add',
+    address,
+    password,
+    ...(quota === undefined ? {} : { quotaBytes: quota }),
+  });
+  call.print(
+    made ? { ...summary, password } : summary,
+    `${summary.address} added\n${made ? `password: ${password}\n` : ''}`,
+  );
+  return exitCode.done;
+}
+
+/** Prints page by page: a domain may have millions. */
+export async function list(call: CommandCall): Promise<number> {
+  const only = call.positionals[0];
+  const domains =
+    only === undefined
+      ? (await askCluster<{ domains: string[] }>(call.where, { op: 'domain-list' })).domains
+      : [only];
+  const all: string[] = [];
+  for (const domain of domains) {
+    let after: string | undefined;
+    for (;;) {
+      const page: AccountPage = await askCluster(call.where, {
+        op: 'account-list',
+        domain,
+        countMax: accountsPerPageMax,
+        ...(after === undefined ? {} : { after }),
+      });
+      if (call.json) all.push(...page.accounts);
+      else call.print(undefined, page.accounts.map((address) => `${address}\n`).join(''));
+      after = page.accounts.at(-1);
+      if (!page.more || after === undefined) break;
+    }
+  }
+  if (call.json) call.print({ accounts: all }, '');
+  return exitCode.done;
+}
+
+export async function show(call: CommandCall): Promise<number> {
+  const summary = await askCluster<Summary>(call.where, {
+    op: 'account-show',
+    address: call.positionals[0]!,
+  });
+  const quota = summary.quotaBytes === 0 ? 'none' : `${summary.quotaBytes} bytes`;
+  call.print(
+    summary,
+    [
+      summary.address,
+      `  created   ${summary.createdAt}`,
+      `  messages  ${summary.messages}`,
+      `  used      ${summary.usedBytes} bytes`,
+      `  quota     ${quota}`,
+      '',
+    ].join('\n'),
+  );
+  return exitCode.done;
+}
+
+export async function passwd(call: CommandCall): Promise<number> {
+  const address = call.positionals[0]!;
+  const { password, made } = await choosePassword(call);
+  await askCluster(call.where, { op: 'account-passwd', address, password });
+  call.print(
+    { address, ...(made ? { password } : {}) },
+    `password of ${address} set\n${made ? `password: ${password}\n` : ''}`,
+  );
+  return exitCode.done;
+}
+
+export async function remove(call: CommandCall): Promise<number> {
+  const address = call.positionals[0]!;
+  await askCluster(call.where, { op: 'account-remove', address });
+  call.print(
+    { address, removed: true },
+    `${address} removed; its directory is in "removed" of the storage root\n`,
+  );
+  return exitCode.done;
+}
+
+function quotaOf(call: CommandCall): number | undefined {
+  const text = call.values.quota;
+  if (typeof text !== 'string') return undefined;
+  const bytes = parseSize(text);
+  if (bytes === undefined) throw new Fault('bad-argument', `--quota: "${text}" is not a size; try "2GiB"`);
+  return bytes;
+}

@@ -1,0 +1,111 @@
+/** Every command there is, in the order of the help. */
+import type { Command } from './command.ts';
+
+const address = [{ name: 'ADDRESS', required: true }] as const;
+const passwordStdin = {
+  'password-stdin': { type: 'boolean', doc: 'Read the password from the first line of standard input.' },
+} as const;
+
+export const commands: readonly Command[] = [
+  {
+    words: ['start'],
+    summary: "Run this machine's members in the foreground.",
+    more: 'Makes the data directory, certificates, a storage root and a first account when they are missing. Prints a line beginning "ready" when everything answers. Ctrl-C stops in order; a second one at once.',
+    positionals: [],
+    options: {},
+    run: async (call) => (await import('./start.ts')).start(call),
+  },
+  {
+    words: ['check-config'],
+    summary: 'Check the configuration, plugins included, without starting anything.',
+    positionals: [],
+    options: {
+      example: { type: 'boolean', doc: 'Print an example file with every setting instead.' },
+      reference: { type: 'boolean', doc: 'Print the reference page of all settings instead.' },
+    },
+    run: async (call) => (await import('./check-config.ts')).checkConfig(call),
+  },
+  {
+    words: ['account', 'add'],
+    summary: 'Add an account.',
+    more: 'Asks for the password on a terminal; elsewhere, without --password-stdin, makes one and prints it.',
+    positionals: address,
+    options: {
+      ...passwordStdin,
+      quota: { type: 'string', value: 'SIZE', doc: 'What it may hold, as "2GiB". Default: account.quota.' },
+    },
+    run: async (call) => (await import('./account.ts')).add(call),
+  },
+  {
+    words: ['account', 'list'],
+    summary: 'List accounts, of one domain or all.',
+    positionals: [{ name: 'DOMAIN', required: false }],
+    options: {},
+    run: async (call) => (await import('./account.ts')).list(call),
+  },
+  {
+    words: ['account', 'show'],
+    summary: 'Show when an account was made and what it holds.',
+    positionals: address,
+    options: {},
+    run: async (call) => (await import('./account.ts')).show(call),
+  },
+  {
+    words: ['account', 'passwd'],
+    summary: 'Set the password of an account.',
+    more: 'Asks for the password on a terminal; elsewhere, without --password-stdin, makes one and prints it.',
+    positionals: address,
+    options: passwordStdin,
+    run: async (call) => (await import('./account.ts')).passwd(call),
+  },
+  {
+    words: ['account', 'remove'],
+    summary: 'End the sessions of an account and move its directory aside, to "removed" in the storage root.',
+    positionals: address,
+    options: {},
+    run: async (call) => (await import('./account.ts')).remove(call),
+  },
+  {
+    words: ['domain', 'add'],
+    summary: 'Add a domain whose accounts live here.',
+    positionals: [{ name: 'DOMAIN', required: true }],
+    options: {},
+    run: async (call) => (await import('./domain.ts')).add(call),
+  },
+  {
+    words: ['domain', 'list'],
+    summary: 'List the domains.',
+    positionals: [],
+    options: {},
+    run: async (call) => (await import('./domain.ts')).list(call),
+  },
+  {
+    words: ['cert', 'list'],
+    summary: "List the certificates of the cluster's own CA on this machine.",
+    positionals: [],
+    options: {},
+    run: async (call) => (await import('./cert.ts')).list(call),
+  },
+  {
+    words: ['cert', 'show'],
+    summary: 'Show one certificate: ca, edge, or a member id.',
+    positionals: [{ name: 'NAME', required: true }],
+    options: {},
+    run: async (call) => (await import('./cert.ts')).show(call),
+  },
+  {
+    words: ['cert', 'renew'],
+    summary: 'Make a certificate anew, or all but the CA.',
+    more: 'Members show a new certificate after their next start. What has under 30 days left is renewed at every start anyway.',
+    positionals: [{ name: 'NAME', required: false }],
+    options: {},
+    run: async (call) => (await import('./cert.ts')).renew(call),
+  },
+  {
+    words: ['cluster', 'status'],
+    summary: 'Show members, controller and shards.',
+    positionals: [],
+    options: {},
+    run: async (call) => (await import('./cluster.ts')).status(call),
+  },
+];

@@ -1,0 +1,60 @@
+/** What the command line asks of the running cluster, over the admin socket: one JSON object, one answer. */
+import type { Address } from '../cluster-protocol/ids.ts';
+
+/** Sent as the body of `POST /control`; the answer is JSON, or `{ error, message }` with status 4xx or 5xx. */
+export type ControlRequest =
+  | {
+      readonly op: 'account-add';
+      readonly address: string;
+      readonly password: string;
+      readonly quotaBytes?: number;
+    }
+  | { readonly op: 'account-show' | 'account-remove'; readonly address: string }
+  | { readonly op: 'account-passwd'; readonly address: string; readonly password: string }
+  | {
+      readonly op: 'account-list';
+      readonly domain: string;
+      readonly after?: string;
+      readonly countMax: number;
+    }
+  | { readonly op: 'domain-add'; readonly domain: string }
+  | { readonly op: 'domain-list' }
+  | { readonly op: 'cluster-status' }
+  | { readonly op: 'cert-list' }
+  | { readonly op: 'cert-renew'; readonly name?: string };
+
+export const controlPath = '/control';
+export const controlRequestBytesMax = 64 * 1024;
+export const controlAnswerBytesMax = 8 * 1024 * 1024;
+export const accountsPerPageMax = 1000;
+
+export interface AccountPage {
+  readonly accounts: readonly Address[];
+  readonly more: boolean;
+}
+
+export interface MemberStatus {
+  readonly id: string;
+  readonly role: 'gateway' | 'backend';
+  readonly pid: number | undefined;
+  readonly ready: boolean;
+  readonly restarts: number;
+  /** Registered under a live lease. */
+  readonly registered: boolean;
+  readonly address: string;
+  readonly release: string;
+  /** Backends: shards they own now. */
+  readonly shards?: number;
+  readonly openAccounts?: number;
+  readonly memoryBytes?: number;
+}
+
+export interface ClusterStatus {
+  readonly cluster: string;
+  readonly shardCount: number;
+  readonly storageRoot: string;
+  readonly controller: string;
+  readonly freeShards: number;
+  readonly domains: number;
+  readonly members: readonly MemberStatus[];
+}

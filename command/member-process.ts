@@ -1,0 +1,185 @@
+/** One member as its supervisor sees it: a process that is started, watched, started again and stopped. */
+import { type ChildProcess, fork } from 'node:child_process';
+import path from 'node:path';
+import type { Log } from '../base/log.ts';
+import { exitBadConfig, type MemberWord, type SupervisorWord } from '../base/member.ts';
+import type { MemberId } from '../cluster-protocol/ids.ts';
+import { afterDeath, restartAtFirst } from './restart-policy.ts';
+
+const projectDir = path.resolve(import.meta.dirname, '..');
+/** What a member says on stderr goes to the log; the newest part also into the words about its end. */
+const stderrCharsMax = 4096;
+/** A member that has not said `ready` by now hangs, and is ended and started again. */
+const readyMsMax = 60_000;
+
+export type MemberRole = 'gateway' | 'backend';
+export type Addresses = Readonly<Record<string, readonly string[]>>;
+
+export interface MemberOptions {
+  readonly role: MemberRole;
+  readonly number: number;
+  readonly data: string;
+  readonly config: string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly log: Log;
+  /** A process was started: remember it, so that a later supervisor can end it. */
+  started(id: MemberId, pid: number): void;
+  /** Its process is gone and reaped. Settles before the next one is started. */
+  died(id: MemberId): Promise<void>;
+  ready(id: MemberId, addresses: Addresses, tookMs: number): void;
+  /** It said that it cannot start, with one line for the admin. It is not started again. */
+  cannotStart(id: MemberId, line: string): void;
+  /** Its process is gone; it will be started again in `delayMs`. */
+  restarting(id: MemberId, how: string, delayMs: number): void;
+}
+
+export class MemberProcess {
+  readonly id: MemberId;
+  readonly role: MemberRole;
+  #child: ChildProcess | undefined;
+  #restart = restartAtFirst;
+  #timer: NodeJS.Timeout | undefined;
+  #stopping = false;
+  #readyAtMs: number | undefined;
+  #failedStarts = 0;
+  #restarts = 0;
+  readonly #options: MemberOptions;
+  readonly #gone = new Set<() => void>();
+
+  constructor(options: MemberOptions) {
+    this.#options = options;
+    this.role = options.role;
+    this.id = `${options.role}-${options.number}`;
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+  get isReady(): boolean {
+    return this.#readyAtMs !== undefined;
+  }
+  get restarts(): number {
+    return this.#restarts;
+  }
+  /** Times in a row it ended before it was ready. */
+  get failedStarts(): number {
+    return this.#failedStarts;
+  }
+
+  start(): void {
+    const { role, number, data, config, env, log } = this.#options;
+    const startedAtMs = performance.now();
+    const args = ['--id', this.id, '--data', data, '--config', config, '--number', String(number)];
+    const child = fork(path.join(projectDir, role, `${role}.ts`), args, {
+      cwd: projectDir,
+      env,
+      execPath: process.execPath,
+      execArgv: process.execArgv,
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    });
+    this.#child = child;
+    this.#readyAtMs = undefined;
+    if (child.pid !== undefined) this.#options.started(this.id, child.pid);
+    let stderr = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      stderr = (stderr + text).slice(-stderrCharsMax);
+    });
+    let refused: string | undefined;
+    const slow = setTimeout(() => child.kill('SIGKILL'), readyMsMax);
+    child.on('message', (word: MemberWord) => {
+      if (word?.word === 'ready' && this.#readyAtMs === undefined) {
+        clearTimeout(slow);
+        this.#readyAtMs = performance.now();
+        this.#failedStarts = 0;
+        this.#options.ready(this.id, word.addresses, Math.round(this.#readyAtMs - startedAtMs));
+      }
+      if (word?.word === 'cannot-start') refused = word.line;
+    });
+    child.on('error', (error) => log.error({ name: this.id, error: error.message }, 'member process'));
+    // `close` comes after `exit` and the end of its output, `exit` when it could be reaped; an `error` without a
+    // process has neither, which `fork` of our own binary does not meet.
+    child.on('exit', (code, signal) => {
+      clearTimeout(slow);
+      this.#ended(child, code, signal, () => ({ refused, stderr }));
+    });
+  }
+
+  /** Asks it to finish; ends it when it has not within `withinMs`. Resolves when the process is gone. */
+  async drain(withinMs: number): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#timer);
+    const child = this.#child;
+    if (child === undefined) return;
+    const gone = new Promise<void>((resolve) => this.#gone.add(resolve));
+    const word: SupervisorWord = { word: 'drain' };
+    if (child.connected) child.send(word, () => {});
+    else child.kill('SIGTERM');
+    const timer = setTimeout(() => {
+      this.#options.log.warn({ name: this.id, withinMs }, 'did not stop in time, killed');
+      child.kill('SIGKILL');
+    }, withinMs);
+    await gone;
+    clearTimeout(timer);
+  }
+
+  /** Ends it at once. */
+  kill(): void {
+    this.#stopping = true;
+    clearTimeout(this.#timer);
+    this.#child?.kill('SIGKILL');
+  }
+
+  #ended(
+    child: ChildProcess,
+    code: number | null,
+    signal: NodeJS.Signals | null,
+    last: () => { refused: string | undefined; stderr: string },
+  ): void {
+    const nowMs = performance.now();
+    const wasReady = this.#readyAtMs !== undefined;
+    const servedMs = wasReady ? nowMs - this.#readyAtMs! : 0;
+    this.#child = undefined;
+    this.#readyAtMs = undefined;
+    for (const resolve of this.#gone) resolve();
+    this.#gone.clear();
+    if (this.#stopping) return;
+    if (!wasReady) this.#failedStarts++;
+    const how = signal ?? `exit ${code}`;
+    const { log } = this.#options;
+    // Revoked before anything else: the accounts are free the moment the process is gone.
+    const revoked = this.#options.died(this.id);
+    // The rest of its words and output may still be in the pipes.
+    const settled = new Promise<void>((resolve) => {
+      child.on('close', () => resolve());
+      setTimeout(resolve, 200).unref();
+    });
+    if (code === exitBadConfig) {
+      void settled.then(() => {
+        const { refused, stderr } = last();
+        const line = refused ?? lastLine(stderr) ?? `${this.id} says its configuration is wrong`;
+        log.error({ name: this.id, line }, 'member cannot start');
+        this.#options.cannotStart(this.id, line);
+      });
+      return;
+    }
+    void settled.then(() =>
+      log.error({ name: this.id, how, wasReady, stderr: last().stderr }, 'member ended'),
+    );
+    const next = afterDeath(this.#restart, { wasReady, servedMs });
+    this.#restart = next.state;
+    this.#restarts++;
+    this.#options.restarting(this.id, how, next.delayMs);
+    void revoked.then(() => {
+      if (this.#stopping) return;
+      this.#timer = setTimeout(() => this.start(), next.delayMs);
+    });
+  }
+}
+
+function lastLine(text: string): string | undefined {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '')
+    .at(-1);
+}

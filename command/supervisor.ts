@@ -1,0 +1,302 @@
+/**
+ * The supervisor: opens a data directory, runs the embedded registry, starts the
+ * members this machine's settings ask for, starts one again that dies, and stops
+ * them in order. It carries no mail.
+ */
+import { mkdir } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { errnoOf, Fault, isFault } from '../base/fault.ts';
+import { type Log, openLog } from '../base/log.ts';
+import type { AdminRequest, MemberRecord } from '../cluster-protocol/link.ts';
+import { type EmbeddedRegistry, openEmbeddedRegistry } from '../cluster-protocol/registry/embedded-server.ts';
+import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
+import { revokeGoneMembers, revokeMember } from '../cluster-protocol/revoke.ts';
+import { openRouter } from '../gateway/routing/open-router.ts';
+import type { Router } from '../gateway/routing/router.ts';
+import { askOwner } from './account-work.ts';
+import { type AdminServer, openAdminServer } from './admin-server.ts';
+import { type Certificates, openCertificates } from './certificates.ts';
+import { type ClusterRecord, openCluster, writing } from './cluster-record.ts';
+import type { Configuration } from './configuration.ts';
+import { ensureFirstAccount, ensureFirstDomain } from './first-account.ts';
+import { type Addresses, MemberProcess, type MemberRole } from './member-process.ts';
+import { ProcessRecord } from './process-record.ts';
+import { readyScreen } from './ready-screen.ts';
+import { release } from './release.ts';
+
+/** A member that ends this often before it is ready, while the cluster starts, will not make it. */
+const failedStartsMax = 3;
+/** libuv threads of a member: the file system calls it has under way at once (8 was the best measured). */
+const threadPoolSize = '8';
+/** Ending takes at most gateway.drain and this much for gateways, then this much for backends. */
+const gatewayStopMs = 300;
+const backendStopMs = 1400;
+/** One Ctrl-C can arrive three times: from the terminal, from npm and from npm's child. Within this it is one. */
+const sameSignalMs = 700;
+
+export interface SupervisorIo {
+  /** For people: the screen and later events. */
+  say(text: string): void;
+  readonly cwd: string;
+}
+
+/**
+ * Runs a machine's part of a cluster until it is told to stop.
+ * @returns The exit code: 0 after an orderly stop.
+ * @throws {Fault} what kept it from starting; whatever it had started is stopped by then.
+ */
+export async function supervise(configuration: Configuration, io: SupervisorIo): Promise<number> {
+  const supervisor = new Supervisor(configuration, io);
+  return supervisor.run();
+}
+
+class Supervisor {
+  readonly #configuration: Configuration;
+  readonly #io: SupervisorIo;
+  readonly #members: MemberProcess[] = [];
+  /** What the gateways listen on, by member. */
+  readonly #addresses = new Map<string, Addresses>();
+  readonly #stopAsked = Promise.withResolvers<void>();
+  /** Rejects with what makes going on pointless. */
+  readonly #failed = Promise.withResolvers<never>();
+  #allReady = Promise.withResolvers<void>();
+  #log!: Log;
+  #record!: ProcessRecord;
+  #registry: EmbeddedRegistry | undefined;
+  #router: Router | undefined;
+  #adminServer: AdminServer | undefined;
+  #up = false;
+  #stopSignalAtMs: number | undefined;
+
+  constructor(configuration: Configuration, io: SupervisorIo) {
+    this.#configuration = configuration;
+    this.#io = io;
+    this.#failed.promise.catch(() => {}); // it is raced against; nobody may be waiting yet
+  }
+
+  async run(): Promise<number> {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+      process.on(signal, () => this.#signalled(signal));
+    try {
+      const starting = this.#start();
+      starting.catch(() => {});
+      await Promise.race([starting, this.#failed.promise, this.#stopAsked.promise]);
+      await Promise.race([this.#stopAsked.promise, this.#failed.promise]);
+      await this.#stop();
+      return 0;
+    } catch (error) {
+      for (const member of this.#members) member.kill();
+      await this.#stop().catch(() => {});
+      throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
+    const { layout, backend, gateway, cluster: clusterSettings, storageRoot } = this.#configuration;
+    const { registry } = await this.#openData();
+    const cluster = await openCluster({
+      registry,
+      data: layout.data,
+      root: storageRoot,
+      shardCount: clusterSettings['cluster.shards'],
+    });
+    this.#log.info({ cluster: cluster.id, root: storageRoot, new: cluster.isNew }, 'cluster');
+    const backends = this.#create('backend', backend['backend.count']);
+    const gateways = this.#create('gateway', gateway['gateway.count']);
+    const [certificates] = await Promise.all([
+      openCertificates({
+        directory: layout.certs,
+        clusterId: cluster.id,
+        hostname: gateway.hostname || os.hostname(),
+        members: [...backends, ...gateways].map((member) => member.id),
+        nowMs: Date.now,
+      }),
+      ensureFirstDomain(registry),
+    ]);
+    if (this.#stopSignalAtMs !== undefined) return;
+    for (const member of [...gateways, ...backends]) member.start();
+    this.#router = await openRouter({ registry, log: this.#log });
+    await Promise.all([this.#allReady.promise, this.#router.ready()]);
+    await this.#greet(registry, cluster, certificates);
+  }
+
+  /** The data directory, its lock, the log, the registry; nothing of an earlier start runs afterwards. */
+  async #openData(): Promise<EmbeddedRegistry> {
+    const { layout } = this.#configuration;
+    await writing(layout.data, async () => {
+      await mkdir(layout.data, { recursive: true, mode: 0o700 });
+      for (const directory of [layout.run, layout.log, layout.certs])
+        await mkdir(directory, { recursive: true, mode: 0o700 });
+    });
+    this.#record = new ProcessRecord(layout.data);
+    const running = (pid: number | undefined): Fault =>
+      new Fault(
+        'already-running',
+        `${layout.data}: Postern runs here already${pid === undefined ? '' : ` (process ${pid})`}; stop it, or choose another directory with --data`,
+      );
+    const before = await this.#record.runningSupervisor();
+    if (before !== undefined && before !== process.pid) throw running(before);
+    try {
+      this.#registry = await openEmbeddedRegistry(layout.registryFile, layout.registrySocket);
+    } catch (error) {
+      throw isFault(error, 'already-running') ? running(before) : error;
+    }
+    // Only now is it certain that what the record names is left over, and not somebody else's.
+    const { registry } = this.#registry;
+    const members = await registry.list(registryKey.memberPrefix);
+    await this.#record.endLeftovers(members.entries.map((entry) => processOf(entry.value)));
+    await revokeGoneMembers(registry);
+    this.#record.write();
+    this.#log = openLog({ member: 'supervisor', file: path.join(layout.log, 'supervisor.log') });
+    this.#log.info({ pid: process.pid, release, node: process.version, data: layout.data }, 'starting');
+    return this.#registry;
+  }
+
+  #create(role: MemberRole, count: number): MemberProcess[] {
+    const { layout, configPath } = this.#configuration;
+    const registry = this.#registry!.registry;
+    const made = Array.from(
+      { length: count },
+      (_, index) =>
+        new MemberProcess({
+          role,
+          number: index + 1,
+          data: layout.data,
+          config: configPath,
+          env: { ...process.env, UV_THREADPOOL_SIZE: threadPoolSize },
+          log: this.#log,
+          started: (id, pid) => this.#record.note(id, pid),
+          died: async (id) => {
+            this.#addresses.delete(id);
+            await revokeMember(registry, id).catch((error: unknown) =>
+              this.#log.error({ name: id, error: Fault.from(error).message }, 'lease not revoked'),
+            );
+          },
+          ready: (id, addresses, tookMs) => this.#ready(id, addresses, tookMs),
+          cannotStart: (id, line) => {
+            if (this.#up) this.#io.say(`postern: ${id} cannot start: ${line}\n`);
+            this.#failed.reject(new Fault(codeOf(line), line));
+          },
+          restarting: (id, how, delayMs) => this.#restarting(id, how, delayMs),
+        }),
+    );
+    this.#members.push(...made);
+    return made;
+  }
+
+  #ready(id: string, addresses: Addresses, tookMs: number): void {
+    this.#log.info({ name: id, addresses, ms: tookMs }, 'member ready');
+    this.#addresses.set(id, addresses);
+    if (this.#up) this.#io.say(`postern: ${id} serves again after ${tookMs} ms\n`);
+    if (this.#members.every((member) => member.isReady)) this.#allReady.resolve();
+  }
+
+  #restarting(id: string, how: string, delayMs: number): void {
+    const { layout } = this.#configuration;
+    const member = this.#members.find((one) => one.id === id)!;
+    if (!this.#up && member.failedStarts >= failedStartsMax) {
+      const logFile = path.join(layout.log, 'supervisor.log');
+      this.#failed.reject(
+        new Fault('unavailable', `${id} ends while it starts (${how}); the reason is in ${logFile}`),
+      );
+      return;
+    }
+    this.#log.warn({ name: id, how, delayMs }, 'starting it again');
+    if (this.#up) this.#io.say(`postern: ${id} has ended (${how}), starting it again\n`);
+  }
+
+  /** First account, admin socket, screen: everything answers now. */
+  async #greet(
+    registry: Registry,
+    cluster: ClusterRecord & { isNew: boolean },
+    certificates: Certificates,
+  ): Promise<void> {
+    const { layout, storageRoot, configPath } = this.#configuration;
+    const router = this.#router!;
+    const account = await ensureFirstAccount({
+      registry,
+      file: layout.firstAccount,
+      admin: (request) => askOwner(router, request as AdminRequest & { address: string }),
+    });
+    this.#adminServer = await openAdminServer({
+      socketPath: layout.adminSocket,
+      registry,
+      router,
+      cluster,
+      storageRoot,
+      certificates,
+      log: this.#log,
+      members: () =>
+        this.#members.map(({ id, role, pid, isReady, restarts }) => ({ id, role, pid, isReady, restarts })),
+    });
+    await this.#record.written();
+    this.#up = true;
+    const tookMs = Math.round(performance.now());
+    this.#log.info({ ms: tookMs }, 'ready');
+    this.#io.say(
+      readyScreen({
+        release,
+        data: layout.data,
+        storageRoot,
+        configPath,
+        isNew: cluster.isNew,
+        caFile: path.join(layout.certs, 'ca.pem'),
+        account,
+        listeners: merged(this.#addresses.values()),
+        members: this.#members.map((member) => member.id),
+        tookMs,
+        cwd: this.#io.cwd,
+      }),
+    );
+  }
+
+  #signalled(signal: NodeJS.Signals): void {
+    const nowMs = performance.now();
+    if (this.#stopSignalAtMs === undefined) {
+      this.#stopSignalAtMs = nowMs;
+      this.#log?.info({ signal }, 'stopping');
+      this.#stopAsked.resolve();
+      return;
+    }
+    if (nowMs - this.#stopSignalAtMs < sameSignalMs) return;
+    for (const member of this.#members) member.kill();
+    process.exit(1);
+  }
+
+  /** Gateways first: they finish what clients have under way while the backends still answer. */
+  async #stop(): Promise<void> {
+    const drainMs = this.#configuration.gateway['gateway.drain'];
+    await this.#adminServer?.close();
+    const of = (role: MemberRole) => this.#members.filter((member) => member.role === role);
+    await Promise.all(of('gateway').map((member) => member.drain(drainMs + gatewayStopMs)));
+    await this.#router?.close();
+    await Promise.all(of('backend').map((member) => member.drain(backendStopMs)));
+    await this.#registry?.close();
+    this.#log?.info({}, 'stopped');
+  }
+}
+
+/** One word for the one-line errors members report: a port that is taken is no mistake in the file. */
+function codeOf(line: string): 'bad-config' | 'port-taken' {
+  return /\b(EADDRINUSE|in use|taken)\b/.test(line) ? 'port-taken' : 'bad-config';
+}
+
+function processOf(value: string): string {
+  try {
+    return (JSON.parse(value) as Partial<MemberRecord>).process ?? '';
+  } catch (error) {
+    if (errnoOf(error) !== '') throw error;
+    return '';
+  }
+}
+
+function merged(all: Iterable<Addresses>): Addresses {
+  const sum: Record<string, string[]> = {};
+  for (const addresses of all) {
+    for (const [door, list] of Object.entries(addresses)) {
+      sum[door] = [...new Set([...(sum[door] ?? []), ...list])];
+    }
+  }
+  return sum;
+}
