@@ -109,16 +109,17 @@ export async function startCluster(
       await waitFor(
         'the ready line',
         () => {
-          if (program.child.exitCode !== null) throw new Error('it has ended');
-          return /^ready/m.test(program.output());
+          return program.child.exitCode !== null || /^ready/m.test(program.output());
         },
         options.readyMs ?? 30_000,
       );
+      if (program.child.exitCode !== null) throw new Error(`it has ended with ${program.child.exitCode}`);
     } catch (error) {
       const pids = Object.values(await membersOf(program.pid));
       await program.kill('SIGKILL');
       for (const pid of pids) killQuietly(pid, 'SIGKILL');
-      throw new Error(`${(error as Error).message}\n${program.output()}`);
+      const log = await readFile(path.join(layoutOf(data).log, 'supervisor.log'), 'utf8').catch(() => '');
+      throw new Error(`${(error as Error).message}\n${program.output()}\n${log.slice(-2000)}`);
     }
     return program;
   };

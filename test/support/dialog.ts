@@ -16,6 +16,8 @@
  *     closed*                it has to close; whatever it says before is read
  *     close                  we close
  *     on b                   the lines that follow speak on connection b
+ *     do begin-mail          runs parts/begin-mail.dialog here
+ *     stored Hello there     afterwards the mailbox has a message of this subject, and only those named so
  *
  * `{account}` and the like are filled in from what the runner is given. A line
  * that does not come true ends the run with file, line, what was expected and what came.
@@ -38,39 +40,54 @@ const receivedBytesMax = 4 * 1024 * 1024;
 
 export class DialogError extends Error {}
 
-/** @throws {DialogError} `file:12: expected …, got …` */
-export async function runDialog(file: string, place: DialogPlace): Promise<void> {
-  const text = await readFile(file, 'utf8');
-  const connections = new Map<string, Line>();
-  let current: Line | undefined;
+interface Run {
+  readonly connections: Map<string, Line>;
+  readonly opened: Line[];
+  readonly stored: string[];
+  current: Line | undefined;
+}
+
+/**
+ * @returns The subjects of the `stored` lines: what the mailbox has to hold afterwards, no more and no less.
+ * @throws {DialogError} `file:12: expected …, got …`
+ */
+export async function runDialog(file: string, place: DialogPlace): Promise<readonly string[]> {
+  const run: Run = { connections: new Map(), opened: [], stored: [], current: undefined };
   try {
-    for (const [index, raw] of text.split('\n').entries()) {
-      const step = fill(raw.trim(), place.words);
-      if (step === '' || step.startsWith('#')) continue;
-      try {
-        current = await runStep(step, current, connections, place);
-      } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        throw new DialogError(`${path.basename(file)}:${index + 1}: ${step.slice(0, 200)}\n  ${reason}`);
-      }
-    }
+    await runFile(file, run, place);
+    return run.stored;
   } finally {
-    for (const connection of connections.values()) connection.end();
+    for (const connection of run.opened) connection.end();
   }
 }
 
-async function runStep(
-  step: string,
-  current: Line | undefined,
-  connections: Map<string, Line>,
-  place: DialogPlace,
-): Promise<Line | undefined> {
+async function runFile(file: string, run: Run, place: DialogPlace): Promise<void> {
+  const text = await readFile(file, 'utf8');
+  for (const [index, raw] of text.split('\n').entries()) {
+    const step = fill(raw.trim(), place.words);
+    if (step === '' || step.startsWith('#')) continue;
+    const part = /^do ([\w-]+)$/.exec(step);
+    const stored = /^stored (.+)$/.exec(step);
+    try {
+      if (part) await runFile(path.join(path.dirname(file), 'parts', `${part[1]}.dialog`), run, place);
+      else if (stored) run.stored.push(stored[1]!);
+      else run.current = await runStep(step, run, place);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new DialogError(`${path.basename(file)}:${index + 1}: ${step.slice(0, 200)}\n  ${reason}`);
+    }
+  }
+}
+
+async function runStep(step: string, run: Run, place: DialogPlace): Promise<Line | undefined> {
+  const { connections, current } = run;
   const open = /^open (\w+)(?: as (\w+))?( tls)?$/.exec(step);
   if (open) {
     const port = place.ports[open[1]!];
     if (port === undefined) throw new Error(`there is no port called ${open[1]}`);
     const line = await Line.open(place.host, port, place.lineMs ?? 10_000);
     connections.set(open[2] ?? 'main', line);
+    run.opened.push(line);
     if (open[3] !== undefined) await line.startTls();
     return line;
   }
