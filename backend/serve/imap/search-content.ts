@@ -39,11 +39,10 @@ export async function decideByContent(
     const holds = async (key: ContentKey): Promise<boolean> => {
       if (key.key === 'body') return holdsBody(content, key.value, slice);
       fields ??= parseHeaderFields(content.header());
-      if (key.key === 'text') {
-        return fields.some((field) => holdsLine(field, key.value)) || holdsBody(content, key.value, slice);
-      }
-      if (key.key === 'header') {
+      if ('name' in key)
         return fields.some((field) => field.name === key.name && holdsField(field, key.value));
+      if ('value' in key) {
+        return fields.some((field) => holdsLine(field, key.value)) || holdsBody(content, key.value, slice);
       }
       const written = fields.find((field) => field.name === 'date');
       const date = written && parseMessageDate(unfold(written.raw));
