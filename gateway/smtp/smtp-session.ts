@@ -579,7 +579,7 @@ export class SmtpSession {
       resume: () => this.#phase === 'data' && this.#client.read(),
     });
     if (this.#door.haraka.hasPlugins) this.#intake.delivery.collectFields(transaction);
-    else transaction.discard_data = true;
+    else this.#haraka.skipMessage();
     this.#phase = 'data';
     this.#deadline.set(this.#door.settings['smtp.data_timeout']);
     this.#client.flush();

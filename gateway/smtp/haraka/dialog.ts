@@ -81,6 +81,15 @@ export class HarakaDialog {
     return this.#connection?.transaction ?? undefined;
   }
 
+  /** No Haraka plugin will read this message, so Haraka keeps nothing of it. */
+  skipMessage(): void {
+    const { transaction } = this;
+    if (transaction === undefined) return;
+    transaction.discard_data = true;
+    // it would remove a spool file, which is not there, after every message
+    transaction.message_stream.destroy = () => {};
+  }
+
   /** Haraka forgets what it learned before TLS (RFC 3207 4.2). */
   startedTls(tls: TlsFacts, done: () => void): void {
     const connection = this.#connection;

@@ -50,6 +50,10 @@ export function loadHaraka(
   // its helpers would write to our standard output
   process.env.HARAKA_LOGS_SUPPRESS = 'true';
   const require = createRequire(import.meta.url);
+  // Haraka asks the kernel for the machine's name with every reply: a tenth of its time
+  const os = require('node:os') as { hostname(): string };
+  const machine = os.hostname();
+  os.hostname = () => machine;
   const logger = require('Haraka/logger') as HarakaLogger;
   logger.log = (level, data) => {
     const text = printable(String(data));

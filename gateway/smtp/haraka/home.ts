@@ -48,6 +48,8 @@ function harakaFiles(home: string, facts: HarakaHomeFacts): Record<string, strin
     'log.ini': '[main]\nlevel=warn\ntimestamps=false\nformat=DEFAULT\n',
     'smtp.ini': '[main]\nnodes=0\ndaemonize=false\ngraceful_shutdown=false\n[headers]\nadd_received=false\n',
     'http.ini': '[main]\n',
+    // a missing file is looked for again at every connection and transaction
+    'results.ini': '[main]\n',
     'outbound.ini': '[main]\ndisabled=true\n',
     'connection.ini': [
       '[main]',

@@ -17,6 +17,7 @@ export type Hook = (next: HookNext, connection: any, params?: any) => unknown;
 
 export interface HarakaTransaction {
   discard_data: boolean;
+  readonly message_stream: { destroy(): void };
   add_header(name: string, value: string): void;
   add_leading_header(name: string, value: string): void;
   remove_header(name: string): void;
