@@ -14,27 +14,56 @@ const stampFile = path.join(modulesDir, '.postern-installed');
 
 /** Installs the locked packages when they are missing or the lock file changed. `dev`: the test tools too. */
 export function ensureInstalled({ dev }) {
-  const lock = createHash('sha256')
-    .update(readFileSync(path.join(projectDir, 'package-lock.json')))
-    .digest('hex');
-  const stamp = existsSync(stampFile) ? readFileSync(stampFile, 'utf8').trim() : '';
+  const lockText = readFileSync(path.join(projectDir, 'package-lock.json'));
+  const lock = createHash('sha256').update(lockText).digest('hex');
+  const stamp = readIfThere(stampFile).trim();
   const [stampLock, stampScope] = stamp.split(' ');
   if (stampLock === lock && (stampScope === 'dev' || !dev)) return;
+  const found = scopeInstalled(JSON.parse(lockText));
+  if (found === 'dev' || (found === 'run' && !dev)) {
+    writeStamp(`${lock} ${found}\n`);
+    return;
+  }
   const scope = dev || stampScope === 'dev' ? 'dev' : 'run';
   process.stderr.write(`postern: installing packages${scope === 'dev' ? ' and test tools' : ''} ...\n`);
-  const npm = (command, stdio) =>
-    spawnSync(
-      'npm',
-      [...command, '--no-audit', '--no-fund', '--loglevel=error', ...(scope === 'run' ? ['--omit=dev'] : [])],
-      { cwd: projectDir, stdio: ['ignore', stdio, stdio] },
-    ).status === 0;
-  // `npm ci` refuses a lock file that lists optional packages of one platform only (npm 11 does, where a
-  // registry holds no others); `npm install` takes the same locked versions and leaves the lock file alone.
-  if (!npm(['ci'], 'ignore') && !npm(['install', '--no-save'], 2)) {
-    process.stderr.write('postern: "npm install" failed (see above); mend that and start again\n');
+  const args = ['ci', '--no-audit', '--no-fund', '--loglevel=error'];
+  if (scope === 'run') args.push('--omit=dev');
+  const npm = spawnSync('npm', args, { cwd: projectDir, stdio: ['ignore', 2, 2] });
+  if (npm.status !== 0) {
+    process.stderr.write('postern: "npm ci" failed (see above); mend that and start again\n');
     process.exit(1);
   }
-  writeFileSync(stampFile, `${lock} ${scope}\n`);
+  writeStamp(`${lock} ${scope}\n`);
+}
+
+/**
+ * What an `npm ci` by hand has installed: npm writes it down in node_modules. `dev`: everything; `run`: what
+ * running needs; undefined: not all of it, or other versions.
+ */
+function scopeInstalled(lock) {
+  let installed;
+  try {
+    installed = JSON.parse(readIfThere(path.join(modulesDir, '.package-lock.json'))).packages;
+  } catch {
+    return undefined;
+  }
+  // Optional packages are for other systems, as a rule, and are left out there.
+  const needed = Object.entries(lock.packages).filter(([where, entry]) => where !== '' && !entry.optional);
+  const there = ([where, entry]) => installed?.[where]?.version === entry.version;
+  if (!needed.filter(([, entry]) => !entry.dev && !entry.devOptional).every(there)) return undefined;
+  return needed.every(there) ? 'dev' : 'run';
+}
+
+function readIfThere(file) {
+  return existsSync(file) ? readFileSync(file, 'utf8') : '';
+}
+
+function writeStamp(text) {
+  try {
+    writeFileSync(stampFile, text);
+  } catch {
+    // A read-only project: it is looked at again next time.
+  }
 }
 
 /** The Node binary the project pins (the npm package `node`), so that an older one on the machine does no harm. */

@@ -139,11 +139,12 @@ function comment(setting: Setting): string[] {
 /** Text, unit and range. */
 function textOf(setting: Setting): string {
   const { min, max, unit } = setting as { min?: number | string; max?: number | string; unit?: string };
+  const least = min === 0 || min === '0B' ? undefined : min;
   const range =
     min !== undefined && max !== undefined
       ? `${min} to ${max}`
-      : min !== undefined
-        ? `${min} or more`
+      : least !== undefined
+        ? `${least} or more`
         : max !== undefined
           ? `${max} or less`
           : '';

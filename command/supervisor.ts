@@ -7,7 +7,7 @@ import { mkdir } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { errnoOf, Fault, isFault } from '../base/fault.ts';
-import { type Log, openLog } from '../base/log.ts';
+import { flushLog, type Log, openLog } from '../base/log.ts';
 import type { AdminRequest, MemberRecord } from '../cluster-protocol/link.ts';
 import { type EmbeddedRegistry, openEmbeddedRegistry } from '../cluster-protocol/registry/embedded-server.ts';
 import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
@@ -273,7 +273,9 @@ class Supervisor {
     await this.#router?.close();
     await Promise.all(of('backend').map((member) => member.drain(backendStopMs)));
     await this.#registry?.close();
-    this.#log?.info({}, 'stopped');
+    if (this.#log === undefined) return;
+    this.#log.info({}, 'stopped');
+    await flushLog(this.#log);
   }
 }
 
