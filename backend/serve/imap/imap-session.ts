@@ -435,15 +435,14 @@ export class ImapSession {
 
   /** Bytes of a message being appended. */
   async #appendMore(append: AppendCommand): Promise<boolean> {
-    for (;;) {
+    while (this.#reader.literalLeft > 0) {
       const bytes = this.#reader.takeLiteral();
-      if (bytes === undefined) break;
+      if (bytes === undefined) return false;
       await append.write(bytes);
       // Input was stopped while the store was slow.
       if (this.#paused && this.#reader.bufferedBytes <= inputBytesMax) this.#resume();
       if (this.#transport.closed || this.#leaving !== undefined) return false;
     }
-    if (this.#reader.literalLeft > 0) return false;
     let reading: ImapReading;
     try {
       reading = this.#reader.next();

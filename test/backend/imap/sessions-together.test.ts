@@ -110,6 +110,18 @@ describe('APPEND', () => {
     expect((await store.folder('INBOX')).incomingCount).toBe(0);
   });
 
+  test('comes byte by byte', async () => {
+    const { ann } = await two();
+    for (const char of 'b APPEND {5+}\r\nINBOX (\\Seen) {5+}\r\na\r\nb\n\r\n') {
+      ann.send(char);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(await ann.settled()).toMatch(/b OK \[APPENDUID/);
+    expect(await ann.run('c FETCH 5 (FLAGS BODY.PEEK[])')).toBe(
+      '* 5 FETCH (FLAGS (\\Seen) BODY[] {5}\r\na\r\nb\n)\r\nc OK FETCH completed\r\n',
+    );
+  });
+
   test('LITERAL+ and the mailbox as a literal', async () => {
     const { ann } = await two();
     expect(await ann.run('b APPEND {5+}\r\nINBOX {3+}\r\nabc')).toMatch(/b OK \[APPENDUID/);
