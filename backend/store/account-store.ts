@@ -379,6 +379,7 @@ export class AccountStore implements Store, StoreHost {
       this.keys.stored(key, { mailboxId: folder.mailboxId, uid, seconds });
     }
     if (loaded.findings.purge !== undefined) folder.purge(loaded.findings.unlink, loaded.findings.purge);
+    folder.showFlags(loaded.findings.unshown);
     if (loaded.foreign.length > 0) await takeIn(folder, loaded.foreign);
     entry.records = [];
     entry.folder = folder;
@@ -456,7 +457,9 @@ export class AccountStore implements Store, StoreHost {
   }
 
   #compactIfGrown(): void {
-    if (this.#compacting || this.#state === 'closed' || this.#broken || !this.journal.wantsRewrite) return;
+    if (this.#compacting || this.#state === 'closed' || this.#broken || !this.journal.wantsCompaction) return;
+    // The old records are all that says what the names of such a folder do not.
+    for (const { folder } of this.#entries.values()) if (folder?.behind) return;
     this.#compacting = true;
     this.lane
       .run(() => this.#compact())
@@ -474,11 +477,12 @@ export class AccountStore implements Store, StoreHost {
     for (const entry of this.#entries.values()) {
       if (!entry.folder) continue;
       await entry.folder.settled();
+      if (entry.folder.behind) return;
       if (entry.folder.unclean) await syncDirectory(`${entry.folder.directory}/cur`);
     }
-    await this.journal.rewrite(this.#snapshot());
+    await this.journal.compact(this.#snapshot());
     this.guard.assert();
-    for (const { folder } of this.#entries.values()) if (folder && !folder.behind) folder.unclean = false;
+    for (const { folder } of this.#entries.values()) if (folder) folder.unclean = false;
   }
 
   *#snapshot(): Generator<JournalRecord> {
@@ -493,7 +497,7 @@ export class AccountStore implements Store, StoreHost {
         continue;
       }
       yield* entry.folder.state.snapshot(entry.folder.mailboxId);
-      if (!entry.folder.behind) yield* this.#cleanRecords(entry.folder);
+      yield* this.#cleanRecords(entry.folder);
     }
   }
 

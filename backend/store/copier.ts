@@ -61,6 +61,7 @@ export async function copyMessages(
     g: target.mailboxId,
     n: plans[0]!.newUid,
     m: plans[0]!.modseq,
+    fl: plans.map((plan) => plan.name.flags),
     ...(move ? { mv: goneModseq } : {}),
     ...(kept.length > 0 ? { k: kept } : {}),
   });

@@ -27,12 +27,14 @@ export interface ReplayFindings {
   readonly unlink: readonly string[];
   /** Files that bear a UID that was given to another message or was expunged: they get a new one. */
   readonly foreign: readonly string[];
-  /** Greatest `gone` sequence whose files are being removed. */
+  /** Greatest `gone` sequence whose files the journal does not know to be away. */
   readonly purge: number | undefined;
   /** The journal did not end with this folder's names showing everything. */
   readonly unclean: boolean;
   /** Deliveries whose senders may come again. */
   readonly keys: readonly KeptKey[];
+  /** UIDs whose names do not show their flags: the crash was faster. */
+  readonly unshown: readonly number[];
 }
 
 export class FolderState {
@@ -178,7 +180,12 @@ export class FolderState {
     const clean = records[cleanAt];
     const tail = records.slice(cleanAt + 1).some((record) => record.t !== 'settled' && record.t !== 'purged');
     const unclean = clean?.t !== 'clean' || tail || greatestName >= clean.n;
-    return { unlink, foreign, purge: unlink.length > 0 ? pendingModseq : undefined, unclean, keys };
+    const unshown: number[] = [];
+    for (let at = 0; at < this.columns.count; at++) {
+      if (lettersIn(this.columns.nameOf(at)).flags !== this.columns.flags[at])
+        unshown.push(this.columns.uid[at]!);
+    }
+    return { unlink, foreign, purge: pendingModseq > 0 ? pendingModseq : undefined, unclean, keys, unshown };
   }
 
   #replay(record: JournalRecord, withFlags: boolean): void {

@@ -33,7 +33,10 @@ export type JournalRecord =
   /** Deliveries whose senders saw the 250; `n`: next UID of the folder. */
   | { readonly t: 'settled'; readonly f: string; readonly u: string; readonly n: number }
   | { readonly t: 'forget'; readonly k: string }
-  /** Messages `u` of `f`, in order, are `n`, `n`+1 … of `g`; `m` and up are their sequences there. `mv`: they left `f`. */
+  /**
+   * Messages `u` of `f`, in order, are `n`, `n`+1 … of `g`; `m` and up are their sequences there, `fl` their
+   * flags. `mv`: they left `f`.
+   */
   | {
       readonly t: 'copy';
       readonly id: string;
@@ -42,6 +45,7 @@ export type JournalRecord =
       readonly g: string;
       readonly n: number;
       readonly m: number;
+      readonly fl: readonly number[];
       readonly mv?: number;
       readonly k?: readonly KeptKey[];
     }

@@ -31,8 +31,8 @@ const openDescriptorsMax = 1000;
 /** Journals with an open descriptor, least lately used first. */
 const withDescriptor = new Set<Journal>();
 
-/** A journal is rewritten when it has grown past this and past four times what it was after the last rewrite. */
-const rewriteBytes = 256 * 1024;
+/** A journal is compacted when it has grown past this and past four times what it was after the last time. */
+const compactBytes = 64 * 1024;
 
 interface Waiting {
   readonly text: string;
@@ -111,7 +111,8 @@ export class Journal {
   readonly #log: Log;
   #fd: number | undefined;
   #size: number;
-  #sizeAfterRewrite: number;
+  /** Bytes after the last compaction; 0 while there was none. */
+  #compactedSize = 0;
   #queue: Waiting[] = [];
   #flushing: Promise<void> | undefined;
   #broken: Fault | undefined;
@@ -121,7 +122,6 @@ export class Journal {
   constructor(file: string, size: number, log: Log) {
     this.#file = file;
     this.#size = size;
-    this.#sizeAfterRewrite = size;
     this.#log = log;
   }
 
@@ -141,8 +141,14 @@ export class Journal {
     });
   }
 
-  get wantsRewrite(): boolean {
-    return this.#size > rewriteBytes && this.#size > 4 * this.#sizeAfterRewrite;
+  get wantsCompaction(): boolean {
+    return this.#size > compactBytes && this.#size > 4 * this.#compactedSize;
+  }
+
+  /** Replaces the journal by a snapshot that says the same in less. */
+  async compact(records: Iterable<JournalRecord>): Promise<void> {
+    await this.rewrite(records);
+    this.#compactedSize = this.#size;
   }
 
   /** Replaces the journal by what `records` say. Nothing may be appended meanwhile but notes. */
@@ -263,7 +269,7 @@ export class Journal {
       this.closeDescriptor();
       this.#fd = fd;
       withDescriptor.add(this);
-      this.#size = this.#sizeAfterRewrite = size;
+      this.#size = size;
     } catch (error) {
       const fault = storageFault(error, 'journal-rewrite');
       if (fault.code !== 'no-space') this.#breakOff(fault);

@@ -184,11 +184,8 @@ export class MaildirFolder implements Folder {
         m: modseq,
       };
       await this.commit(record);
-      for (const uid of changed) {
-        this.state.applyFlags(this.state.columns.find(uid), exact, modseq);
-        this.#toShow.add(uid);
-      }
-      this.#showFlags();
+      for (const uid of changed) this.state.applyFlags(this.state.columns.find(uid), exact, modseq);
+      this.showFlags(changed);
       this.emit({ kind: 'flags', uids: changed, modseq });
       return changed;
     });
@@ -241,8 +238,8 @@ export class MaildirFolder implements Folder {
 
   /** @throws {Fault} when nothing may be done here any more. */
   check(): void {
-    if (this.removed) throw new Fault('gone', 'the folder is gone');
     this.host.check();
+    if (this.removed) throw new Fault('gone', 'the folder is gone');
   }
 
   /** @throws {Fault} `over-quota` */
@@ -371,7 +368,8 @@ export class MaildirFolder implements Folder {
   }
 
   /** Renames files so that their names show the flags: a service to other programs and to a lost journal. */
-  #showFlags(): void {
+  showFlags(uids: readonly number[]): void {
+    for (const uid of uids) this.#toShow.add(uid);
     if (this.#showing || this.#toShow.size === 0) return;
     const work = async (): Promise<void> => {
       await new Promise<void>((resolve) => {

@@ -88,7 +88,9 @@ async function finishCopies(maildir: string, replay: AccountReplay): Promise<voi
         const text = files.get(uid);
         if (text === undefined || there.has(newUid)) continue;
         const name = parseMessageName(text)!;
-        const to = formatMessageName({ ...name, uid: newUid, modseq, deliveryKey: undefined });
+        // The source's name may not show its flags yet: the record knows them.
+        const flags = copy.fl[newUid - copy.n] ?? name.flags;
+        const to = formatMessageName({ ...name, uid: newUid, modseq, flags, deliveryKey: undefined });
         await linkFile(path.join(source, text), path.join(target, to)).catch((error: unknown) => {
           if (errnoOf(error) !== 'EEXIST') throw error;
         });

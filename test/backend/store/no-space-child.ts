@@ -1,0 +1,103 @@
+/**
+ * Runs on a file system of its own that is nearly full: fills it by
+ * deliveries, and prints what it found as one line of JSON. Arguments:
+ * directory, `bytes` or `inodes`.
+ */
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { openStore } from '../../../backend/store/open-store.ts';
+import { isFault } from '../../../base/fault.ts';
+import { silentLog } from '../../../base/log.ts';
+import { contentsOf, keyOf, limits, put, textOf } from './store-fixture.ts';
+
+const [directory = '', what = 'bytes'] = process.argv.slice(2);
+let epoch = 0;
+const open = () =>
+  openStore({
+    directory,
+    guard: { epoch: ++epoch, assert: () => {} },
+    limits,
+    log: silentLog,
+    dirsync: true,
+  });
+let store = await open();
+let inbox = await store.folder('INBOX');
+const text = (index: number): string => `${index}:`.padEnd(what === 'bytes' ? 30_000 : 10, 'x');
+const stored = new Map<number, number>();
+const codes = new Map<string, number>();
+for (let round = 0; round < 20; round++) {
+  await Promise.all(
+    Array.from({ length: 20 }, async (_, at) => {
+      const index = round * 20 + at;
+      try {
+        const { uid } = await put(inbox, text(index), { key: keyOf(index), internalDateMs: Date.now() });
+        stored.set(uid, index);
+      } catch (error) {
+        const code = isFault(error) ? error.code : String(error);
+        codes.set(code, (codes.get(code) ?? 0) + 1);
+      }
+    }),
+  );
+}
+// A large one, which streams, meets the end in its middle.
+let large = 'stored';
+try {
+  const incoming = await inbox.append({ flags: 0, keywords: [], internalDateMs: Date.now() }, undefined);
+  try {
+    for (let chunk = 0; chunk < 100; chunk++) await incoming.write(Buffer.alloc(100_000));
+    await incoming.commit();
+  } catch (error) {
+    await incoming.abort();
+    throw error;
+  }
+} catch (error) {
+  large = isFault(error) ? error.code : String(error);
+}
+const right = async (): Promise<boolean> => {
+  if (inbox.count !== stored.size) return false;
+  for (const [uid, index] of stored) if ((await textOf(inbox, uid)) !== text(index)) return false;
+  return true;
+};
+const maildir = path.join(directory, 'Maildir');
+const rightWhileFull = await right();
+const leftInTmp = (await readdir(path.join(maildir, 'tmp'))).length;
+const files = (await readdir(path.join(maildir, 'cur'))).length;
+// Space comes back when messages go: removing must work on a full disk as soon as the journal can grow.
+let removed = 'no';
+for (let attempt = 0; attempt < 3 && removed !== 'yes'; attempt++) {
+  const uid = inbox.uids()[0]!;
+  try {
+    await inbox.expunge([uid]);
+    stored.delete(uid);
+    removed = 'yes';
+  } catch (error) {
+    removed = isFault(error) ? error.code : String(error);
+  }
+}
+const before = await contentsOf(inbox);
+await store.close();
+let sameAfter = 'no';
+try {
+  store = await open();
+  inbox = await store.folder('INBOX');
+  const after = (await contentsOf(inbox)) as { messages: unknown };
+  sameAfter =
+    JSON.stringify(after.messages) === JSON.stringify((before as { messages: unknown }).messages)
+      ? 'yes'
+      : 'no';
+  await store.close();
+} catch (error) {
+  sameAfter = isFault(error) ? error.code : String(error);
+}
+console.log(
+  JSON.stringify({
+    stored: stored.size,
+    codes: Object.fromEntries(codes),
+    large,
+    rightWhileFull,
+    leftInTmp,
+    extraFiles: files - stored.size - (removed === 'yes' ? 1 : 0),
+    removed,
+    sameAfter,
+  }),
+);

@@ -1,0 +1,88 @@
+/** Opens stores in a directory of their own, and says what a store holds in one comparable value. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { openStore } from '../../../backend/store/open-store.ts';
+import type { Folder, Guard, Store, StoreLimits } from '../../../backend/store/store.ts';
+import { silentLog } from '../../../base/log.ts';
+
+export const limits: StoreLimits = {
+  messageBytesMax: 64 * 1024 * 1024,
+  foldersMax: 50,
+  folderNameBytesMax: 400,
+  keywordsPerFolderMax: 30,
+  quotaBytes: 0,
+  quotaMessages: 0,
+};
+
+export interface Bench {
+  readonly directory: string;
+  /** The next opening is by a new owner, unless told the epoch. */
+  open(options?: { epoch?: number; guard?: Guard; limits?: Partial<StoreLimits> }): Promise<Store>;
+  remove(): Promise<void>;
+}
+
+export async function makeBench(): Promise<Bench> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'postern-store-'));
+  let epoch = 0;
+  return {
+    directory,
+    open: (options = {}) =>
+      openStore({
+        directory,
+        guard: options.guard ?? { epoch: options.epoch ?? ++epoch, assert: () => {} },
+        limits: { ...limits, ...options.limits },
+        log: silentLog,
+        dirsync: true,
+      }),
+    remove: () => rm(directory, { recursive: true, force: true }),
+  };
+}
+
+export async function put(
+  folder: Folder,
+  text: string | Buffer,
+  facts: { flags?: number; keywords?: readonly string[]; key?: string; internalDateMs?: number } = {},
+): Promise<{ uid: number; already: boolean }> {
+  const bytes = typeof text === 'string' ? Buffer.from(text) : text;
+  const incoming = await folder.append(
+    {
+      flags: facts.flags ?? 0,
+      keywords: facts.keywords ?? [],
+      internalDateMs: facts.internalDateMs ?? 1_700_000_000_000,
+      ...(facts.key === undefined ? {} : { deliveryKey: facts.key }),
+    },
+    bytes.length,
+  );
+  await incoming.write(bytes);
+  return incoming.commit();
+}
+
+export async function textOf(folder: Folder, uid: number): Promise<string> {
+  const message = await folder.open(uid);
+  try {
+    return (await message.read(0, message.size)).toString('latin1');
+  } finally {
+    await message.close();
+  }
+}
+
+/** Everything a session can see of a folder. */
+export async function contentsOf(folder: Folder): Promise<unknown> {
+  const messages = [];
+  for (const uid of folder.uids()) messages.push({ ...folder.facts(uid), text: await textOf(folder, uid) });
+  return {
+    mailboxId: folder.mailboxId,
+    uidValidity: folder.uidValidity,
+    uidNext: folder.uidNext,
+    highestModseq: folder.highestModseq,
+    count: folder.count,
+    unseenCount: folder.unseenCount,
+    sizeBytes: folder.sizeBytes,
+    messages,
+  };
+}
+
+export function keyOf(number: number): string {
+  return number.toString(16).padStart(32, '0');
+}
