@@ -12,7 +12,7 @@ import type { SecureVersion } from 'node:tls';
 import { emptyConfig, parseConfig, readSettings } from '../base/config-file.ts';
 import { errnoOf, Fault } from '../base/fault.ts';
 import { type DataLayout, layoutOf } from '../base/layout.ts';
-import { type Log, openLog } from '../base/log.ts';
+import { flushLog, type Log, openLog } from '../base/log.ts';
 import {
   exitBadConfig,
   type MemberStart,
@@ -46,8 +46,10 @@ import { openSmtpDoor } from './smtp/smtp-door.ts';
 
 /** A gateway goes on after a defect in somebody's callback; one that has so many in a minute is started anew. */
 const defectsPerMinuteMax = 20;
+/** How long the registry may take to forget this gateway. */
+const letGoMs = 500;
 /** How long log lines have to reach the file before the process ends. */
-const logFlushMs = 30;
+const logFlushMs = 200;
 
 /** What has to be undone when the process is told to stop, whatever it has come to. */
 let stop: (reason: string) => Promise<void> = async () => {};
@@ -185,13 +187,15 @@ async function start(memberStart: MemberStart): Promise<void> {
     for (const listener of listeners) listener.stop();
     const graceMs = settings['gateway.drain'];
     await Promise.all([imap.close(graceMs), pop3.close(graceMs), http.close(graceMs), smtp.close()]);
-    await Promise.allSettled([chain.close(), router.close(), membership.leave()]);
+    const letGo = Promise.allSettled([chain.close(), router.close(), membership.leave()]);
+    // Where the supervisor has gone its registry has gone too, and nobody answers.
+    await Promise.race([letGo, new Promise((resolve) => setTimeout(resolve, letGoMs))]);
     for (const server of health) server.close();
     await registry.close();
     deadlines.close();
     metrics.close();
     log.info({}, 'stopped');
-    await new Promise((resolve) => setTimeout(resolve, logFlushMs));
+    await Promise.race([flushLog(log), new Promise((resolve) => setTimeout(resolve, logFlushMs))]);
   };
   await router.ready();
   state = 'serving';

@@ -24,8 +24,6 @@ import { isRefusal } from './wording.ts';
 const gatherCharsMax = 16 * 1024;
 /** How long a client that was told goodbye may take to close. */
 const lingerMs = 2000;
-/** Dead clients of idle sessions are found by TCP, within about this and the kernel's probes. */
-const keepAliveMs = 5 * 60_000;
 
 export interface LoginDoorParts {
   readonly service: 'imap' | 'pop3';
@@ -279,7 +277,6 @@ export class LoginConnection {
     this.#over = true;
     this.#letGo();
     const socket = this.#socket;
-    socket.setKeepAlive(true, keepAliveMs);
     socket.write(text, 'latin1');
     this.#owner.loggedIn(this, socket, stream, rest);
     this.#dialog = undefined;
@@ -315,7 +312,8 @@ export class LoginConnection {
     // An unread byte would turn our FIN into an RST that overtakes the words.
     socket.resume();
     socket.once('end', () => socket.destroySoon());
-    setTimeout(destroyLater, lingerMs, socket).unref();
+    const lingering = this.#parts.deadlines.start(lingerMs, () => socket.destroy());
+    socket.once('close', () => lingering.cancel());
   }
 
   /** Once: the connection is no longer ours to talk to. */
@@ -353,10 +351,6 @@ function accountOf(user: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-function destroyLater(socket: Socket): void {
-  socket.destroy();
 }
 
 /** Shared: 'close' follows every error and is what counts. */

@@ -12,6 +12,8 @@ export interface LoginDoor {
   close(graceMs: number): Promise<void>;
 }
 
+/** How often sessions that are new since the last time get TCP keep-alive. */
+const keepAliveRoundMs = 60_000;
 /** How often a closing door looks for sessions that have come to rest. */
 const restCheckMs = 60;
 
@@ -20,8 +22,12 @@ export function openLoginDoor(parts: LoginDoorParts): LoginDoor {
   const before = new Set<LoginConnection>();
   const after = new Set<Splice>();
   let closing = false;
+  const keepingAlive = setInterval(() => {
+    for (const splice of after) splice.keepAlive();
+  }, keepAliveRoundMs).unref();
 
   const spliceOwner: SpliceOwner = {
+    deadlines: parts.deadlines,
     farewell: { lost: parts.words.lost, stopping: parts.words.lost === '' ? '' : parts.words.stopping },
     ended(splice, reason) {
       if (!after.delete(splice)) return;
@@ -71,6 +77,7 @@ export function openLoginDoor(parts: LoginDoorParts): LoginDoor {
     },
     async close(graceMs) {
       closing = true;
+      clearInterval(keepingAlive);
       for (const connection of before) connection.stop();
       const endMs = performance.now() + graceMs;
       while (after.size > 0 && performance.now() < endMs) {

@@ -7,16 +7,20 @@
 import { constants, type Http2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Deadline, Deadlines } from '../net/deadline.ts';
 import type { MutableSession } from './session.ts';
 
 const spliceOf = Symbol('splice');
 type Held<T> = T & { [spliceOf]: Splice };
 
 const lf = 10;
+/** Dead clients of idle sessions are found by TCP, within about this and the kernel's probes. */
+const keepAliveMs = 5 * 60_000;
 /** How long a client that was told goodbye may take to close. */
 const lingerMs = 5000;
 
 export interface SpliceOwner {
+  readonly deadlines: Deadlines;
   /** Said on a line of its own when the owner has gone or the gateway stops, where that cannot be taken for message text. */
   readonly farewell: { readonly lost: string; readonly stopping: string };
   /** Both sides are closed. */
@@ -35,6 +39,8 @@ export class Splice {
   #reason = '';
   /** `bytesWritten` at the last look, see `quiet`. */
   #seenBytes = -1;
+  #keptAlive = false;
+  #lingering: Deadline | undefined;
 
   /**
    * Starts at once. `client` must have no listeners of its own but for errors.
@@ -64,6 +70,13 @@ export class Splice {
     if (client.destroyed) this.clientClosed();
     else if (stream.destroyed) this.streamClosed();
     else if (client.readableEnded) stream.end();
+  }
+
+  /** For sessions that have lasted a while: short ones are spared the system calls. */
+  keepAlive(): void {
+    if (this.#keptAlive || this.client.destroyed) return;
+    this.#keptAlive = true;
+    this.client.setKeepAlive(true, keepAliveMs);
   }
 
   /** Nothing is being answered, and nothing was since the last call: a word of ours would stand between two answers. */
@@ -103,8 +116,7 @@ export class Splice {
     client.resume();
     if (!stream.writableEnded) stream.end();
     client.end();
-    // A client that does not close its side is not waited for.
-    setTimeout(destroyLater, lingerMs, client).unref();
+    this.#linger();
   }
 
   streamClosed(): void {
@@ -116,8 +128,14 @@ export class Splice {
 
   clientClosed(): void {
     this.#reason ||= 'client';
+    this.#lingering?.cancel();
     if (!this.stream.destroyed) closeStream(this.stream);
     this.#owner.ended(this, this.#reason);
+  }
+
+  /** Whoever does not close its side is cut off. Given back at once on close: a short session must not be kept for it. */
+  #linger(): void {
+    this.#lingering ??= this.#owner.deadlines.start(lingerMs, () => this.client.destroy());
   }
 
   #end(reason: string, word: string): void {
@@ -130,7 +148,7 @@ export class Splice {
     client.resume();
     if (word === '') client.end();
     else client.end(word, 'latin1');
-    setTimeout(destroyLater, lingerMs, client).unref();
+    this.#linger();
   }
 }
 
@@ -164,9 +182,6 @@ function streamEnd(this: Duplex): void {
 }
 function streamClose(this: Duplex): void {
   (this as Held<Duplex>)[spliceOf].streamClosed();
-}
-function destroyLater(socket: Socket): void {
-  socket.destroy();
 }
 /** Shared: 'close' follows every error and is what counts. */
 function ignore(): void {}
