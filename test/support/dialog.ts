@@ -44,6 +44,7 @@ interface Run {
   readonly connections: Map<string, Line>;
   readonly opened: Line[];
   readonly stored: string[];
+  readonly parts: string;
   current: Line | undefined;
 }
 
@@ -52,7 +53,8 @@ interface Run {
  * @throws {DialogError} `file:12: expected …, got …`
  */
 export async function runDialog(file: string, place: DialogPlace): Promise<readonly string[]> {
-  const run: Run = { connections: new Map(), opened: [], stored: [], current: undefined };
+  const parts = path.join(path.dirname(file), 'parts');
+  const run: Run = { connections: new Map(), opened: [], stored: [], parts, current: undefined };
   try {
     await runFile(file, run, place);
     return run.stored;
@@ -69,7 +71,7 @@ async function runFile(file: string, run: Run, place: DialogPlace): Promise<void
     const part = /^do ([\w-]+)$/.exec(step);
     const stored = /^stored (.+)$/.exec(step);
     try {
-      if (part) await runFile(path.join(path.dirname(file), 'parts', `${part[1]}.dialog`), run, place);
+      if (part) await runFile(path.join(run.parts, `${part[1]}.dialog`), run, place);
       else if (stored) run.stored.push(stored[1]!);
       else run.current = await runStep(step, run, place);
     } catch (error) {
@@ -171,7 +173,7 @@ class Line {
     for (let left = count; left > 0 && !this.#socket.destroyed && !this.#ended; left -= perBlock) {
       const block = Buffer.concat(new Array<Buffer>(Math.min(left, perBlock)).fill(bytes));
       // A peer that stops reading must not stop the test: what it says meanwhile is looked at next.
-      await Promise.race([this.send(block), new Promise((resolve) => setTimeout(resolve, 2000))]);
+      await Promise.race([this.send(block), new Promise((resolve) => setTimeout(resolve, 2000).unref())]);
     }
   }
 
