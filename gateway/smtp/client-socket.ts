@@ -4,7 +4,7 @@
  * last reply is still read by a client that keeps sending.
  */
 import type { Socket } from 'node:net';
-import { type SecureContext, TLSSocket } from 'node:tls';
+import type { TlsContexts } from '../net/tls-contexts.ts';
 import { tlsFactsOf } from '../session/new-session.ts';
 import type { TlsFacts } from '../session/session.ts';
 
@@ -14,11 +14,6 @@ const unreadBytesMax = 64 * 1024;
 const gatherBytesMax = 16 * 1024;
 /** How long a client that was told goodbye may go on sending before the connection is cut. */
 const lingerMs = 2000;
-
-export interface TlsContexts {
-  /** @param serverName  As the client sent it, unchecked. */
-  contextFor(serverName?: string): SecureContext;
-}
 
 export interface ClientSocketEvents {
   data(bytes: Buffer): void;
@@ -38,6 +33,20 @@ export class ClientSocket {
   #ended = false;
   #closed = false;
   #linger: NodeJS.Timeout | undefined;
+  // biome-ignore lint/suspicious/noExplicitAny: each event has its own argument
+  readonly #heard: readonly (readonly [event: string, heard: (...args: any[]) => void])[] = [
+    ['error', (error: Error) => this.#close(error.message)],
+    ['end', () => this.#close('client closed')],
+    ['close', () => this.#close('closed')],
+    ['drain', () => this.#events.roomy()],
+    [
+      'data',
+      (bytes: Buffer) => {
+        this.bytesIn += bytes.length;
+        if (!this.#ended) this.#events.data(bytes);
+      },
+    ],
+  ];
 
   constructor(socket: Socket, events: ClientSocketEvents) {
     this.#socket = socket;
@@ -102,58 +111,29 @@ export class ClientSocket {
   }
 
   /**
-   * TLS from the next byte on. Whatever was read or waits in a buffer is forgotten first: it came in plain
-   * text and may be anybody's (CVE-2011-0411).
+   * TLS from the next byte on.
    *
-   * @throws {Error} of the handshake; the connection is closed then.
+   * @param afterCommand  STARTTLS: whatever was read or waits in a buffer is forgotten first, because it came in
+   *   plain text and may be anybody's (CVE-2011-0411). Else the buffer begins with the client's handshake.
+   * @throws {Fault} of the handshake; the connection is closed then.
    */
-  async startTls(contexts: TlsContexts): Promise<TlsFacts> {
+  async startTls(contexts: Pick<TlsContexts, 'startTls'>, afterCommand: boolean): Promise<TlsFacts> {
     const plain = this.#socket;
     this.pause();
     this.flush();
     if (plain.writableLength > 0) await new Promise<void>((done) => plain.once('drain', done));
-    if (plain.destroyed) throw new Error('closed before the handshake');
-    plain.removeAllListeners('data');
-    plain.removeAllListeners('drain');
-    plain.removeAllListeners('end');
-    plain.removeAllListeners('close');
-    while (plain.read() !== null);
-    const secure = new TLSSocket(plain, {
-      isServer: true,
-      secureContext: contexts.contextFor(),
-      SNICallback: (name, done) => {
-        try {
-          done(null, contexts.contextFor(name));
-        } catch (error) {
-          done(error as Error);
-        }
-      },
-      // a client that asks for anything but SMTP by ALPN is at the wrong door (ALPACA)
-      ALPNProtocols: ['smtp'],
-    });
+    // only our own: the listener counts connections by this socket's close
+    for (const [event, heard] of this.#heard) plain.off(event, heard);
+    while (afterCommand && plain.read() !== null);
+    // a client that asks for anything but SMTP by ALPN is at the wrong door (ALPACA)
+    const secure = await contexts.startTls(plain, ['smtp']);
     this.#socket = secure;
-    await new Promise<void>((done, failed) => {
-      secure.once('secure', done);
-      secure.once('error', failed);
-      secure.once('close', () => failed(new Error('closed in the handshake')));
-      plain.once('close', () => failed(new Error('closed in the handshake')));
-      secure.once('_tlsError', failed);
-    });
-    secure.removeAllListeners('close');
     this.#listen(secure);
-    if (secure.destroyed) throw new Error('closed in the handshake');
     return tlsFactsOf(secure);
   }
 
   #listen(socket: Socket): void {
-    socket.on('error', (error) => this.#close(error.message));
-    socket.on('end', () => this.#close('client closed'));
-    socket.on('close', () => this.#close('closed'));
-    socket.on('drain', () => this.#events.roomy());
-    socket.on('data', (bytes: Buffer) => {
-      this.bytesIn += bytes.length;
-      if (!this.#ended) this.#events.data(bytes);
-    });
+    for (const [event, heard] of this.#heard) socket.on(event, heard);
     socket.pause();
   }
 

@@ -4,7 +4,7 @@ import type { Deadlines } from '../net/deadline.ts';
 import type { Chain } from '../plugin-host/chain.ts';
 import type { Router } from '../routing/router.ts';
 import type { GatewaySettings } from '../settings.ts';
-import type { TlsContexts } from './client-socket.ts';
+import type { TlsContexts } from '../net/tls-contexts.ts';
 import type { Haraka } from './haraka/haraka.ts';
 import type { SpoolRoom } from './spool.ts';
 
@@ -17,7 +17,7 @@ export interface DoorShared {
   readonly router: Router;
   readonly log: Log;
   readonly hostname: string;
-  readonly tls: TlsContexts;
+  readonly tls: Pick<TlsContexts, 'startTls'>;
   readonly haraka: Haraka;
   readonly spools: SpoolRoom;
   readonly deadlines: Deadlines;

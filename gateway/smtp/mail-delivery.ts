@@ -197,7 +197,7 @@ export class MailDelivery {
             : text.startsWith('4')
               ? 'deferred'
               : 'lost',
-        reply: text,
+        reply: this.#abandoned && reply !== undefined ? `client gone, not told: ${text}` : text,
         plugin: this.#plugin,
         reason: this.#pluginLog,
         score: this.#score,

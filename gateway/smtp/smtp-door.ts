@@ -11,7 +11,7 @@ import type { Chain } from '../plugin-host/chain.ts';
 import type { Router } from '../routing/router.ts';
 import type { MutableSession } from '../session/session.ts';
 import type { GatewaySettings } from '../settings.ts';
-import type { TlsContexts } from './client-socket.ts';
+import type { TlsContexts } from '../net/tls-contexts.ts';
 import { harakaHomeOf, loadHaraka } from './haraka/haraka.ts';
 import type { DoorShared, SmtpRole } from './door-shared.ts';
 import { SmtpSession } from './smtp-session.ts';
@@ -27,7 +27,7 @@ export interface SmtpDoorOptions {
   readonly log: Log;
   /** What the door greets with and writes in Received lines. */
   readonly hostname: string;
-  readonly tls: TlsContexts;
+  readonly tls: Pick<TlsContexts, 'startTls'>;
 }
 
 export interface SmtpDoor {

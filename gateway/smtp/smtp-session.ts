@@ -8,15 +8,13 @@ import type { MutableSession } from '../session/session.ts';
 import { ClientSocket } from './client-socket.ts';
 import { takeLine } from './command-line.ts';
 import type { DoorShared, SmtpRole } from './door-shared.ts';
-import { readEnvelope } from './envelope-command.ts';
 import { HarakaDialog } from './haraka/dialog.ts';
-import { LoginDialog } from './login-dialog.ts';
 import { MessageIntake } from './message-intake.ts';
 import { PhaseDeadline } from './phase-deadline.ts';
-import { RecipientCheck, senderBelongsTo } from './recipient-check.ts';
 import { type Reply, renderReply, replies, replyFor } from './reply.ts';
 import { saslLineBytesMax } from './sasl.ts';
 import { Settlement } from './settlement.ts';
+import { type CommandControl, SmtpCommands } from './smtp-commands.ts';
 
 /** RFC 5321 4.5.3.1.4 asks for 512; extensions add to it. CR LF included. */
 const commandBytesMax = 4096;
@@ -24,8 +22,6 @@ const commandBytesMax = 4096;
 const pendingBytesMax = 64 * 1024;
 /** RFC 5321 4.5.3.2.6: a sender waits ten minutes for the reply to its dot; nobody waits longer here. */
 const busyMsMax = 600_000;
-/** Refused and surplus recipients of a connection, in multiples of recipients_max, before it ends. */
-const refusedRecipientsFactor = 10;
 
 const httpVerb = /^(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI) /;
 const nothing = Buffer.alloc(0);
@@ -33,36 +29,26 @@ const nothing = Buffer.alloc(0);
 /** `login`: the next line belongs to an AUTH exchange. `busy`: an answer is on its way. */
 type Phase = 'greeting' | 'command' | 'login' | 'busy' | 'data' | 'ended';
 
-interface Mail {
-  readonly from: string;
-  readonly sizeBytes: number;
-  readonly recipients: Set<string>;
-}
-
-export class SmtpSession {
+export class SmtpSession implements CommandControl {
   readonly facts: MutableSession;
   readonly #role: SmtpRole;
   readonly #door: DoorShared;
   readonly #ended: (session: SmtpSession) => void;
   readonly #client: ClientSocket;
   readonly #haraka: HarakaDialog;
-  readonly #recipients: RecipientCheck;
-  readonly #login: LoginDialog;
+  readonly #commands: SmtpCommands;
   readonly #deadline: PhaseDeadline;
   readonly #settlement: Settlement;
   #phase: Phase = 'greeting';
   #pending: Buffer = nothing;
   #stopping = false;
-  #toldConnected = false;
   #handshaking = false;
   #wake: (() => void) | undefined;
   #whenAnswered: ((accepted: boolean) => void) | undefined;
-  #extended = false;
-  #mail: Mail | undefined;
   #intake: MessageIntake | undefined;
   #reply = '';
   #endReason = '';
-  readonly #counts = { commands: 0, errors: 0, refusedRecipients: 0, messages: 0, accepted: 0 };
+  readonly #counts = { commands: 0, errors: 0, messages: 0, accepted: 0 };
 
   constructor(
     door: DoorShared,
@@ -75,8 +61,7 @@ export class SmtpSession {
     this.facts = facts;
     this.#role = role;
     this.#ended = ended;
-    this.#recipients = new RecipientCheck(door, facts, role);
-    this.#login = new LoginDialog(door, facts);
+    this.#commands = new SmtpCommands(door, facts, role, this);
     this.#deadline = new PhaseDeadline(door.deadlines, () => this.#tooSlow());
     this.#settlement = new Settlement((key, recipients) => door.router.settle(key, recipients));
     this.#client = new ClientSocket(socket, {
@@ -84,11 +69,8 @@ export class SmtpSession {
       roomy: () => this.#pump(),
       closed: (reason) => this.#finish(reason),
     });
-    const session = this;
     const questions = {
-      get capabilities() {
-        return session.#capabilities();
-      },
+      capabilities: () => this.#commands.capabilities(),
       deliver: async () => (await this.#intake?.delivery.deliver()) ?? replies.unavailable,
     };
     this.#haraka = new HarakaDialog(door.haraka, questions, {
@@ -104,6 +86,7 @@ export class SmtpSession {
   async start(): Promise<void> {
     const { settings, chain, hostname } = this.#door;
     this.#deadline.set(settings['net.greeting_timeout']);
+    chain.tell('connected', this.facts);
     const implicitTls = this.#role === 'submissions';
     if (!implicitTls) this.#client.read();
     const verdict = await chain.ask('connect', this.facts, {
@@ -117,9 +100,7 @@ export class SmtpSession {
       else this.#sayAndEnd(refusal, 'refused');
       return;
     }
-    if (implicitTls && !(await this.#startTls())) return;
-    this.#toldConnected = true;
-    chain.tell('connected', this.facts);
+    if (implicitTls && !(await this.#startTls(false))) return;
     if (this.#stopping) {
       this.#sayAndEnd(replies.stopping, 'stopping');
       return;
@@ -144,10 +125,10 @@ export class SmtpSession {
     return this.#phase === 'ended';
   }
 
-  async #startTls(): Promise<boolean> {
+  async #startTls(afterCommand: boolean): Promise<boolean> {
     this.#handshaking = true;
     try {
-      this.facts.tls = await this.#client.startTls(this.#door.tls);
+      this.facts.tls = await this.#client.startTls(this.#door.tls, afterCommand);
     } catch (error) {
       this.destroy(`tls: ${(error as Error).message}`);
       return false;
@@ -191,7 +172,7 @@ export class SmtpSession {
     this.#haraka.close();
     const { chain, log } = this.#door;
     const { facts } = this;
-    if (this.#toldConnected) chain.tell('disconnected', facts);
+    chain.tell('disconnected', facts);
     log.info(
       {
         trace: facts.id,
@@ -203,6 +184,7 @@ export class SmtpSession {
         helo: facts.greeting,
         account: facts.account,
         ...this.#counts,
+        refusedRecipients: this.#commands.refusedRecipients,
         bytesIn: this.#client.bytesIn,
         bytesOut: this.#client.bytesOut,
         ms: Date.now() - facts.startedAtMs,
@@ -274,7 +256,8 @@ export class SmtpSession {
     this.#pending = taken.rest;
     const login = this.#phase === 'login';
     this.#phase = 'command';
-    const reply = login ? this.#loginStep(this.#login.line(taken.line)) : this.#onCommand(taken.line);
+    if (!login) this.#counts.commands += 1;
+    const reply = login ? this.#commands.loginLine(taken.line) : this.#commands.command(taken.line);
     if (reply !== undefined) this.#say(reply);
     if (this.#phase === 'command' || this.#phase === 'login') this.#awaitCommand();
     return true;
@@ -350,218 +333,63 @@ export class SmtpSession {
     else this.#next();
   }
 
-  #feed(line: string, okReply: Reply | undefined, whenAnswered?: (accepted: boolean) => void): undefined {
+  // ---- what commands ask of the session
+
+  feed(line: string, okReply: Reply | undefined, whenAnswered?: (accepted: boolean) => void): undefined {
+    if (this.#isEnded()) return undefined;
     this.#busy();
     this.#whenAnswered = whenAnswered;
     this.#haraka.command(line, okReply);
     return undefined;
   }
 
-  /** What must not happen, answered: the client hears 421, the log gets the error, the gateway lives. */
-  #asynchronously(work: () => Promise<void>): undefined {
+  later(work: () => Promise<Reply | undefined>): undefined {
     this.#busy();
-    work().catch((error) => {
-      this.#door.log.error({ trace: this.facts.id, err: error }, 'smtp session failed');
-      this.#sayAndEnd(replies.internal, 'internal error');
-    });
+    work().then(
+      (reply) => {
+        if (reply === undefined || this.#isEnded()) return;
+        this.#say(reply);
+        this.#next();
+      },
+      (error) => this.#failed(error),
+    );
     return undefined;
   }
 
-  // ---- commands: each returns the reply, or `undefined` when it comes later
-
-  #onCommand(line: string): Reply | undefined {
-    this.#counts.commands += 1;
-    const space = line.indexOf(' ');
-    const verb = (space === -1 ? line : line.slice(0, space)).toUpperCase();
-    const rest = space === -1 ? '' : line.slice(space + 1);
-    const argument = rest.trim();
-    switch (verb) {
-      case 'EHLO':
-      case 'HELO':
-        return this.#onHello(verb, argument);
-      case 'MAIL':
-        return this.#onMail(rest);
-      case 'RCPT':
-        return this.#onRcpt(rest);
-      case 'DATA':
-        return argument === '' ? this.#onDataCommand() : replies.syntax;
-      case 'RSET':
-        if (argument !== '') return replies.syntax;
-        this.#mail = undefined;
-        return this.#feed('RSET', replies.ok);
-      case 'NOOP':
-        return this.#feed('NOOP', replies.ok);
-      case 'QUIT':
-        if (argument !== '') return replies.syntax;
-        this.#endReason = 'quit';
-        return this.#feed('QUIT', replies.bye);
-      case 'STARTTLS':
-        return argument === '' ? this.#onStartTls() : replies.syntax;
-      case 'AUTH':
-        return this.#onAuth(argument);
-      case 'VRFY':
-        return argument === '' ? replies.syntax : replies.cannotVerify;
-      case 'EXPN':
-        return replies.noExpand;
-      case 'HELP':
-        return replies.help;
-      default:
-        return replies.unknownCommand;
-    }
+  challenge(text: string): undefined {
+    this.#client.write(`334 ${text}\r\n`);
+    this.#phase = 'login';
+    return undefined;
   }
 
-  #onHello(verb: 'EHLO' | 'HELO', name: string): Reply | undefined {
-    // judged by its characters only: half the world's clients greet with names that are none
-    if (!/^[\x21-\x7e]{1,255}$/.test(name)) return replies.syntax;
-    this.#mail = undefined;
-    // the reply to EHLO lists the extensions, so Haraka's own stands
-    const okReply = verb === 'HELO' ? { code: 250, text: this.#door.hostname } : undefined;
-    return this.#feed(`${verb} ${name}`, okReply, (accepted) => {
-      if (!accepted) return;
-      this.#extended = verb === 'EHLO';
-      this.facts.greeting = name;
-    });
-  }
-
-  #capabilities(): readonly string[] {
-    const { settings, hostname } = this.#door;
-    const list = [hostname, 'PIPELINING', '8BITMIME', `SIZE ${settings['smtp.message_size_max']}`];
-    if (this.facts.tls === undefined) list.push('STARTTLS');
-    if (this.#mayLogin()) list.push('AUTH PLAIN LOGIN');
-    list.push('ENHANCEDSTATUSCODES');
-    return list;
-  }
-
-  #mayLogin(): boolean {
-    if (this.#role === 'mx' || this.facts.account !== undefined) return false;
-    return this.facts.tls !== undefined || this.#door.settings['login.plaintext'];
-  }
-
-  #onMail(rest: string): Reply | undefined {
-    const { settings, chain } = this.#door;
-    const { account } = this.facts;
-    if (this.facts.greeting === undefined) return replies.helloFirst;
-    if (this.#mail !== undefined) return replies.nestedMail;
-    if (this.#role !== 'mx' && account === undefined) {
-      return this.#mayLogin() ? replies.loginFirst : replies.tlsFirst;
-    }
-    const read = readEnvelope('mail', rest, {
-      extended: this.#extended,
-      authOffered: this.#role !== 'mx',
-      messageBytesMax: settings['smtp.message_size_max'],
-    });
-    if ('reply' in read) return read.reply;
-    const { command } = read;
-    if (account !== undefined && !senderBelongsTo(command.address, account)) return replies.notYourAddress;
-    const proceed = () =>
-      this.#feed(`MAIL FROM:${command.path}`, replies.senderOk, (accepted) => {
-        if (accepted) {
-          this.#mail = { from: command.address, sizeBytes: command.sizeBytes, recipients: new Set() };
-        }
-      });
-    if (!chain.wants('sender')) return proceed();
-    return this.#asynchronously(async () => {
-      const refusal = replyFor('sender', await chain.ask('sender', this.facts, command.address));
-      if (this.#isEnded()) return;
-      if (refusal === undefined) proceed();
-      else {
-        this.#say(refusal);
-        this.#next();
-      }
-    });
-  }
-
-  #onRcpt(rest: string): Reply | undefined {
-    const mail = this.#mail;
-    if (mail === undefined) return replies.mailFirst;
-    const { settings } = this.#door;
-    const read = readEnvelope('rcpt', rest, {
-      extended: this.#extended,
-      authOffered: false,
-      messageBytesMax: settings['smtp.message_size_max'],
-    });
-    if ('reply' in read) return read.reply;
-    if (mail.recipients.size >= settings['smtp.recipients_max']) {
-      return this.#recipientRefused(replies.tooManyRecipients);
-    }
-    return this.#asynchronously(async () => {
-      const checked = await this.#recipients.check(read.command, mail.from, mail.sizeBytes);
-      if (this.#isEnded()) return;
-      if ('reply' in checked) {
-        this.#say(this.#recipientRefused(checked.reply));
-        this.#next();
-        return;
-      }
-      this.#feed(`RCPT TO:<${checked.address}>`, replies.recipientOk, (accepted) => {
-        if (accepted) mail.recipients.add(checked.address);
-      });
-    });
-  }
-
-  /** The reply, or the end of a connection that only tries names or does not heed the limit. */
-  #recipientRefused(reply: Reply): Reply {
-    this.#counts.refusedRecipients += 1;
-    const most = refusedRecipientsFactor * this.#door.settings['smtp.recipients_max'];
-    return this.#counts.refusedRecipients < most ? reply : replies.tooManyErrors;
-  }
-
-  #onDataCommand(): Reply | undefined {
-    if (this.#mail === undefined) return replies.mailFirst;
-    if (this.#mail.recipients.size === 0) {
-      return this.#counts.refusedRecipients > 0 ? replies.noValidRecipients : replies.recipientFirst;
-    }
-    return this.#feed('DATA', replies.data, (accepted) => {
-      if (!accepted) this.#mail = undefined;
-    });
-  }
-
-  #onStartTls(): Reply | undefined {
-    if (this.facts.tls !== undefined) return replies.tlsAlready;
+  startTls(whenDone: () => void): undefined {
     this.#client.write(renderReply(replies.startTls));
-    this.#pending = nothing;
-    this.#asynchronously(async () => {
-      if (!(await this.#startTls())) return;
-      // RFC 3207 4.2: nothing known before TLS may be kept, and nothing read before it is a command
-      this.#pending = nothing;
-      this.#mail = undefined;
-      this.#extended = false;
-      this.facts.greeting = undefined;
-      this.facts.account = undefined;
-      if (this.facts.tls !== undefined) this.#haraka.startedTls(this.facts.tls, () => this.#next());
-    });
+    this.#busy();
     this.#deadline.set(this.#door.settings['net.greeting_timeout']);
+    // RFC 3207 4.2: nothing that came before TLS is a command
+    this.#pending = nothing;
+    this.#startTls(true).then(
+      (secure) => {
+        if (!secure || this.facts.tls === undefined) return;
+        this.#pending = nothing;
+        whenDone();
+        this.#haraka.startedTls(this.facts.tls, () => this.#next());
+      },
+      (error) => this.#failed(error),
+    );
     return undefined;
   }
 
-  #onAuth(argument: string): Reply | undefined {
-    if (this.#role === 'mx') return replies.noLogin;
-    if (this.facts.account !== undefined) return replies.loggedInAlready;
-    if (!this.#mayLogin()) return replies.needsEncryption;
-    if (this.facts.greeting === undefined) return replies.helloFirst;
-    if (this.#mail !== undefined) return replies.notDuringMail;
-    return this.#loginStep(this.#login.begin(argument));
-  }
-
-  #loginStep(step: ReturnType<LoginDialog['begin']>): Reply | undefined {
-    if ('reply' in step) return step.reply;
-    if ('challenge' in step) {
-      this.#client.write(`334 ${step.challenge}\r\n`);
-      this.#phase = 'login';
-      return undefined;
-    }
-    return this.#asynchronously(async () => {
-      const { reply, wrong } = await this.#login.check(step);
-      if (this.#isEnded()) return;
-      this.#say(reply);
-      if (wrong && !reply.close) this.#countError();
-      this.#next();
-    });
+  /** What must not happen, answered: the client hears 421, the log gets the error, the gateway lives. */
+  #failed(error: unknown): void {
+    this.#door.log.error({ trace: this.facts.id, err: error }, 'smtp session failed');
+    this.#sayAndEnd(replies.internal, 'internal error');
   }
 
   // ---- the message
 
   #beginData(): void {
-    const mail = this.#mail;
+    const mail = this.#commands.takeMail();
     const { transaction } = this.#haraka;
     if (mail === undefined || transaction === undefined) {
       this.#sayAndEnd(replies.internal, 'internal error');
@@ -574,7 +402,7 @@ export class SmtpSession {
       id: `${this.facts.id}.${this.#counts.messages}`,
       from: mail.from,
       recipients: [...mail.recipients],
-      extended: this.#extended,
+      extended: this.#commands.extended,
       pause: () => this.#client.pause(),
       resume: () => this.#phase === 'data' && this.#client.read(),
     });
@@ -601,7 +429,6 @@ export class SmtpSession {
     }
     if (used === -1) return;
     this.#pending = bytes.subarray(used);
-    this.#mail = undefined;
     this.#busy();
     // read on: what comes before the reply must not be taken for a sign that the client has seen it
     this.#client.read();
@@ -620,12 +447,13 @@ export class SmtpSession {
 
   /** Haraka's plugins get the message as it came; what is stored is ours, whatever Haraka makes of it. */
   #showHaraka(intake: MessageIntake): void {
-    this.#asynchronously(async () => {
+    this.later(async () => {
       for await (const piece of intake.asSent()) {
-        if (this.#isEnded() || !this.#haraka.inData) return;
+        if (this.#isEnded() || !this.#haraka.inData) return undefined;
         this.#haraka.data(piece);
       }
       if (!this.#isEnded()) this.#haraka.dot();
+      return undefined;
     });
   }
 

@@ -19,7 +19,8 @@ export interface HarakaEvents {
 
 /** What the bridge's hooks ask the session. */
 export interface HarakaQuestions {
-  readonly capabilities: readonly string[];
+  /** What EHLO announces, the greeting name first. */
+  capabilities(): readonly string[];
   /** Asks the chain and the owners; the reply is the session's own. */
   deliver(): Promise<Reply>;
 }
@@ -112,7 +113,7 @@ export class HarakaDialog {
   // ---- from Haraka's socket and hooks
 
   get capabilities(): readonly string[] {
-    return this.#questions.capabilities;
+    return this.#questions.capabilities();
   }
 
   async deliver(): Promise<'accepted' | 'deferred' | 'refused'> {

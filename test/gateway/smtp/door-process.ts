@@ -4,11 +4,12 @@
  * Jest's module sandbox is no place for that. Control by IPC messages.
  */
 import net from 'node:net';
-import { createSecureContext } from 'node:tls';
 import { defaultsOf } from '../../../base/settings.ts';
 import { layoutOf } from '../../../base/layout.ts';
 import { openLog } from '../../../base/log.ts';
 import type { DeliveryAnswer } from '../../../cluster-protocol/link.ts';
+import { Deadlines } from '../../../gateway/net/deadline.ts';
+import { openTlsContexts } from '../../../gateway/net/tls-contexts.ts';
 import type { Chain, ChainVerdict } from '../../../gateway/plugin-host/chain.ts';
 import type { Message, Question, Wire } from '../../../gateway/plugins/api.ts';
 import type { Router } from '../../../gateway/routing/router.ts';
@@ -18,6 +19,7 @@ import { openSmtpDoor, type SmtpRole } from '../../../gateway/smtp/smtp-door.ts'
 
 export interface DoorStart {
   readonly data: string;
+  /** PEM files. */
   readonly cert: string;
   readonly key: string;
   readonly settings?: Partial<GatewaySettings>;
@@ -130,7 +132,14 @@ const router: Router = {
 
 async function run(start: DoorStart): Promise<void> {
   const settings: GatewaySettings = { ...defaultsOf(gatewaySettings), ...start.settings };
-  const context = createSecureContext({ cert: start.cert, key: start.key });
+  const tls = await openTlsContexts({
+    certificate: start.cert,
+    key: start.key,
+    place: 'test',
+    minimum: 'TLSv1.2',
+    handshakeMs: settings['net.greeting_timeout'],
+    deadlines: new Deadlines(),
+  });
   const door = await openSmtpDoor({
     settings,
     layout: layoutOf(start.data),
@@ -138,7 +147,7 @@ async function run(start: DoorStart): Promise<void> {
     router,
     log: openLog({ member: 'gateway-1', file: `${start.data}/door.log` }),
     hostname: 'mx1.example.org',
-    tls: { contextFor: () => context },
+    tls,
   });
   const ports: Partial<Record<SmtpRole, number>> = {};
   for (const role of ['mx', 'submission', 'submissions'] as const) {

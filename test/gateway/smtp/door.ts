@@ -58,7 +58,7 @@ export class Door {
       });
       child.once('exit', (code) => failed(new Error(`the door process ended with ${code}`)));
     });
-    child.send({ data, settings, cert: await readFile(certFile, 'utf8'), key: await readFile(keyFile, 'utf8') });
+    child.send({ data, settings, cert: certFile, key: keyFile });
     return new Door(child, await ready, temporary, events);
   }
 
@@ -113,9 +113,14 @@ export class Door {
     await this.wait('closed');
   }
 
-  async log(): Promise<string> {
-    await pause(50);
-    return await readFile(path.join(this.data, 'door.log'), 'utf8');
+  /** The log once it holds what is waited for. */
+  async log(until: RegExp): Promise<string> {
+    for (let tries = 0; ; tries++) {
+      const text = await readFile(path.join(this.data, 'door.log'), 'utf8');
+      if (until.test(text)) return text;
+      if (tries === 200) throw new Error(`the log does not say ${until}: ${text.slice(-2000)}`);
+      await pause(20);
+    }
   }
 
   get alive(): boolean {
