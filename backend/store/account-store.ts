@@ -178,7 +178,7 @@ export class AccountStore implements Store, StoreHost {
     return this.#change('folder-delete', async () => {
       const entry = this.#entry(name);
       if (entry.name === 'INBOX') throw new Fault('not-allowed', 'INBOX cannot be deleted');
-      await entry.folder?.settled();
+      await entry.folder?.late.settled();
       const away = path.join(this.#directory, `${deletedPrefix}${randomBytes(8).toString('hex')}`);
       // A folder of the same name must not come back with the same UIDVALIDITY.
       await this.journal.append({ t: 'uidvalidity', n: this.#uidValidityLast });
@@ -220,7 +220,7 @@ export class AccountStore implements Store, StoreHost {
         if (this.#entries.has(name)) throw new Fault('already-exists', 'there is such a folder already');
         return { entry, name, directory: directoryOf(name) };
       });
-      for (const entry of moving) await entry.folder?.settled();
+      for (const entry of moving) await entry.folder?.late.settled();
       await this.journal.append({ t: 'rename', from: directoryOf(source), to: directoryOf(target) });
       this.guard.assert();
       await this.#orBreak(async () => {
@@ -285,7 +285,7 @@ export class AccountStore implements Store, StoreHost {
     const folders = [...this.#entries.values()].flatMap((entry) => entry.folder ?? []);
     try {
       if (!this.#broken) {
-        for (const folder of folders) await folder.settled();
+        for (const folder of folders) await folder.late.settled();
         await this.#sayClean(folders);
       }
     } catch (error) {
@@ -378,8 +378,8 @@ export class AccountStore implements Store, StoreHost {
     for (const [key, uid, seconds] of loaded.findings.keys) {
       this.keys.stored(key, { mailboxId: folder.mailboxId, uid, seconds });
     }
-    if (loaded.findings.purge !== undefined) folder.purge(loaded.findings.unlink, loaded.findings.purge);
-    folder.showFlags(loaded.findings.unshown);
+    if (loaded.findings.purge !== undefined) folder.late.purge(loaded.findings.unlink, loaded.findings.purge);
+    folder.late.showFlags(loaded.findings.unshown);
     if (loaded.foreign.length > 0) await takeIn(folder, loaded.foreign);
     entry.records = [];
     entry.folder = folder;
@@ -430,7 +430,7 @@ export class AccountStore implements Store, StoreHost {
   async #sayClean(folders: readonly MaildirFolder[]): Promise<void> {
     const records: JournalRecord[] = [];
     for (const folder of folders) {
-      if (!folder.unclean || folder.removed || folder.behind) continue;
+      if (!folder.unclean || folder.removed || folder.late.behind) continue;
       // Names that show flags must be as durable as the record that says they do.
       await syncDirectory(`${folder.directory}/cur`);
       records.push(...this.#cleanRecords(folder));
@@ -459,7 +459,7 @@ export class AccountStore implements Store, StoreHost {
   #compactIfGrown(): void {
     if (this.#compacting || this.#state === 'closed' || this.#broken || !this.journal.wantsCompaction) return;
     // The old records are all that says what the names of such a folder do not.
-    for (const { folder } of this.#entries.values()) if (folder?.behind) return;
+    for (const { folder } of this.#entries.values()) if (folder?.late.behind) return;
     this.#compacting = true;
     this.lane
       .run(() => this.#compact())
@@ -476,8 +476,8 @@ export class AccountStore implements Store, StoreHost {
     this.check();
     for (const entry of this.#entries.values()) {
       if (!entry.folder) continue;
-      await entry.folder.settled();
-      if (entry.folder.behind) return;
+      await entry.folder.late.settled();
+      if (entry.folder.late.behind) return;
       if (entry.folder.unclean) await syncDirectory(`${entry.folder.directory}/cur`);
     }
     await this.journal.compact(this.#snapshot());

@@ -99,7 +99,7 @@ export class Appender {
     folder.unclean = true;
     await eachAtOnce(named, async (one) => {
       try {
-        await renameFile(one.prepared.temporary, folder.file(one.name));
+        await renameFile(`${folder.directory}/tmp/${one.prepared.temporary}`, folder.file(one.name));
         if (!host.dirsync) await fullSync(one.prepared.fd);
       } catch (error) {
         one.error = error;

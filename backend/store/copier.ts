@@ -90,7 +90,7 @@ export async function copyMessages(
   target.emit({ kind: 'added', uids: plans.map((plan) => plan.newUid) });
   if (move) {
     const names = source.dropMessages(uids, set, goneModseq, kept);
-    source.purge(names, goneModseq);
+    source.late.purge(names, goneModseq);
     source.emit({ kind: 'expunged', uids, modseq: goneModseq });
   }
   return plans.map((plan) => [plan.uid, plan.newUid] as const);

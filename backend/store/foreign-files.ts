@@ -24,7 +24,7 @@ export async function rescan(folder: MaildirFolder, always: boolean): Promise<vo
     await folder.host.lane.run(async () => {
       folder.check();
       // Renames of our own must not be taken for those of another program.
-      await folder.settled();
+      await folder.late.settled();
       const started = performance.now();
       folder.ownChanges = 0;
       const seen = await seenTimes(folder.directory);
@@ -62,7 +62,7 @@ async function compare(
     const at = columns.find(name.uid);
     if (at < 0) {
       // Not ours any more (its removal is under way) or brought back from a backup; the latter is seen by age.
-      if (!folder.isLeaving(text)) strange.push({ directory: 'cur', text });
+      if (!folder.late.isLeaving(text)) strange.push({ directory: 'cur', text });
       continue;
     }
     const known = columns.nameOf(at);

@@ -4,8 +4,7 @@
  * folder is asked to give the message a UID and a name.
  */
 import { randomBytes } from 'node:crypto';
-import path from 'node:path';
-import { Fault } from '../../base/fault.ts';
+import { errnoOf, Fault } from '../../base/fault.ts';
 import { incarnation } from './fence.ts';
 import { closeLater, dataSync, openFile, setTimes, unlinkFile, writeAt } from './files.ts';
 import { hostOfNames } from './message-name.ts';
@@ -28,6 +27,7 @@ export function isOldTemporary(name: string): boolean {
 
 /** A message whose bytes are durable in `tmp/`, waiting for its name. */
 export interface Prepared {
+  /** Name in `tmp/`. */
   readonly temporary: string;
   /** Kept open so that the rename can be made durable through it when directories are not synced. */
   readonly fd: number;
@@ -38,50 +38,65 @@ export interface Prepared {
 
 export type Publish = (prepared: Prepared) => Promise<{ uid: number; already: boolean }>;
 
+/** The folder a message goes into, which may be renamed or deleted while the message comes. */
+export interface IncomingPlace {
+  readonly host: StoreHost;
+  readonly directory: string;
+  /** @throws {Fault} when nothing may be done there any more. */
+  check(): void;
+}
+
 export class IncomingMessage implements Incoming {
-  readonly #host: StoreHost;
+  readonly #place: IncomingPlace;
   readonly #facts: AppendFacts;
   readonly #publish: Publish;
-  readonly #temporary: string;
+  readonly #name = temporaryName();
   #gathered: Buffer[] = [];
   #size = 0;
   #written = 0;
   #fd: number | undefined;
   #state: 'open' | 'done' = 'open';
 
-  constructor(host: StoreHost, directory: string, facts: AppendFacts, publish: Publish) {
-    this.#host = host;
+  constructor(place: IncomingPlace, facts: AppendFacts, publish: Publish) {
+    this.#place = place;
     this.#facts = facts;
     this.#publish = publish;
-    this.#temporary = path.join(directory, 'tmp', temporaryName());
   }
 
   async write(chunk: Buffer): Promise<void> {
-    if (this.#state !== 'open') throw new Fault('bug', 'message is already committed or aborted');
+    if (this.#state !== 'open') throw finished();
     this.#size += chunk.length;
-    if (this.#size > this.#host.limits.messageBytesMax) {
-      throw new Fault('message-too-big', 'the message is larger than this server takes');
+    try {
+      if (this.#size > this.#place.host.limits.messageBytesMax) {
+        throw new Fault('message-too-big', 'the message is larger than this server takes');
+      }
+      this.#gathered.push(chunk);
+      if (this.#size - this.#written >= gatheredBytesMax) await this.#writeGathered();
+    } catch (error) {
+      // What is missing now would be missing in the message: it can only be aborted.
+      this.#state = 'done';
+      await this.#discard();
+      throw this.#failed(error, 'append-write');
     }
-    this.#gathered.push(chunk);
-    if (this.#size - this.#written >= gatheredBytesMax) await this.#writeGathered();
   }
 
   async commit(): Promise<{ uid: number; already: boolean }> {
-    if (this.#state !== 'open') throw new Fault('bug', 'message is already committed or aborted');
+    if (this.#state !== 'open') throw finished();
     this.#state = 'done';
     const key = this.#facts.deliveryKey;
+    const { keys } = this.#place.host;
     try {
-      this.#host.check();
+      this.#place.check();
       if (key === undefined) return await this.#store();
-      return await this.#host.keys.alone(key, async () => {
-        const known = this.#host.keys.uidOf(key);
+      return await keys.alone(key, async () => {
+        const known = keys.uidOf(key);
         if (known === undefined) return this.#store();
         await this.#discard();
         return { uid: known, already: true };
       });
     } catch (error) {
       await this.#discard();
-      throw this.#host.failed(error, 'append');
+      throw this.#failed(error, 'append');
     }
   }
 
@@ -99,11 +114,11 @@ export class IncomingMessage implements Incoming {
     try {
       await dataSync(fd);
     } catch (error) {
-      this.#host.breakOff(error);
+      this.#place.host.breakOff(error);
       throw error;
     }
     const answer = await this.#publish({
-      temporary: this.#temporary,
+      temporary: this.#name,
       fd,
       size: this.#size,
       facts: this.#facts,
@@ -117,13 +132,25 @@ export class IncomingMessage implements Incoming {
   async #writeGathered(): Promise<void> {
     const data = this.#gathered.length === 1 ? this.#gathered[0]! : Buffer.concat(this.#gathered);
     this.#gathered = [];
-    try {
-      this.#fd ??= await openFile(this.#temporary, 'wx');
-      await writeAt(this.#fd, data, this.#written);
-      this.#written += data.length;
-    } catch (error) {
-      throw this.#host.failed(error, 'append-write');
+    this.#fd ??= await openFile(this.#path(), 'wx');
+    await writeAt(this.#fd, data, this.#written);
+    this.#written += data.length;
+  }
+
+  #path(): string {
+    return `${this.#place.directory}/tmp/${this.#name}`;
+  }
+
+  /** A folder that went away under the message is not a failure of the storage. */
+  #failed(error: unknown, what: string): unknown {
+    if (errnoOf(error) === 'ENOENT') {
+      try {
+        this.#place.check();
+      } catch (gone) {
+        return gone;
+      }
     }
+    return this.#place.host.failed(error, what);
   }
 
   async #discard(): Promise<void> {
@@ -131,6 +158,10 @@ export class IncomingMessage implements Incoming {
     if (this.#fd === undefined) return;
     closeLater(this.#fd);
     this.#fd = undefined;
-    await unlinkFile(this.#temporary).catch(() => {});
+    await unlinkFile(this.#path()).catch(() => {});
   }
+}
+
+function finished(): Fault {
+  return new Fault('bug', 'the message is already committed, aborted or failed');
 }

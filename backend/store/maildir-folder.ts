@@ -5,14 +5,15 @@
  */
 import { errnoOf, Fault } from '../../base/fault.ts';
 import { copyMessages } from './copier.ts';
-import { eachAtOnce, openFile, renameFile, syncDirectory, unlinkFile } from './files.ts';
+import { openFile } from './files.ts';
 import type { LoadedFolder, SeenTimes } from './folder-load.ts';
 import { type FolderMeta, modseqBlock, uidBlock, writeMeta } from './folder-meta.ts';
 import type { FolderState } from './folder-state.ts';
 import { rescan } from './foreign-files.ts';
 import { IncomingMessage, type Publish } from './incoming.ts';
 import type { JournalRecord, KeptKey } from './journal-records.ts';
-import { lettersIn, parseMessageName, withFlags } from './message-name.ts';
+import { LateFiles } from './late-files.ts';
+import { parseMessageName } from './message-name.ts';
 import { openMessage } from './open-message.ts';
 import type {
   AppendFacts,
@@ -26,8 +27,6 @@ import type {
 import type { StoreHost } from './store-host.ts';
 import { formatUidSet } from './uid-set.ts';
 
-/** Showing flags waits this long, so that several changes of a message cost one rename. */
-const showDelayMs = 20;
 const uidMax = 0xfffffffe;
 
 export class MaildirFolder implements Folder {
@@ -45,15 +44,9 @@ export class MaildirFolder implements Folder {
   /** Journal records since file names last showed everything. */
   unclean: boolean;
   removed = false;
-  /** Late work failed: file names do not say all the journal does, and may not be taken at their word. */
-  behind = false;
+  readonly late: LateFiles;
   readonly #listeners = new Set<(event: FolderEvent) => void>();
   readonly #publish: Publish;
-  readonly #toShow = new Set<number>();
-  #showing: Promise<void> | undefined;
-  #showNow: (() => void) | undefined;
-  readonly #leaving = new Set<string>();
-  #purging: Promise<void> = Promise.resolve();
   #looking: Promise<void> | undefined;
 
   constructor(
@@ -71,6 +64,7 @@ export class MaildirFolder implements Folder {
     this.state = loaded.state;
     this.seen = loaded.seen;
     this.unclean = loaded.findings.unclean;
+    this.late = new LateFiles(this);
     this.#publish = publish(this);
   }
 
@@ -158,7 +152,7 @@ export class MaildirFolder implements Folder {
     }
     const keywords = this.state.checkKeywords(facts.keywords, limits.keywordsPerFolderMax);
     const kept: AppendFacts = { ...facts, keywords, internalDateMs: cleanDate(facts.internalDateMs) };
-    return new IncomingMessage(this.host, this.directory, kept, this.#publish);
+    return new IncomingMessage(this, kept, this.#publish);
   }
 
   changeFlags(uids: readonly number[], change: FlagChange): Promise<readonly number[]> {
@@ -185,7 +179,7 @@ export class MaildirFolder implements Folder {
       };
       await this.commit(record);
       for (const uid of changed) this.state.applyFlags(this.state.columns.find(uid), exact, modseq);
-      this.showFlags(changed);
+      this.late.showFlags(changed);
       this.emit({ kind: 'flags', uids: changed, modseq });
       return changed;
     });
@@ -207,7 +201,7 @@ export class MaildirFolder implements Folder {
         ...(kept.length > 0 ? { k: kept } : {}),
       });
       const names = this.dropMessages(leaving, set, modseq, kept);
-      this.purge(names, modseq);
+      this.late.purge(names, modseq);
       this.emit({ kind: 'expunged', uids: leaving, modseq });
       return leaving;
     });
@@ -318,112 +312,9 @@ export class MaildirFolder implements Folder {
     return names;
   }
 
-  /** Removes files behind the answer; the journal says so until it is done. */
-  purge(names: readonly string[], modseq: number): void {
-    this.ownChanges++;
-    for (const name of names) this.#leaving.add(name);
-    const work = async (): Promise<void> => {
-      let failed = false;
-      await eachAtOnce(names, async (name) => {
-        this.host.mayFinish();
-        await unlinkFile(this.file(name)).catch((error: unknown) => {
-          if (errnoOf(error) === 'ENOENT') return;
-          failed = true;
-          this.host.log.warn(
-            { event: 'purge-failed', folder: this.name, file: name, err: error },
-            'file stays',
-          );
-        });
-        this.#leaving.delete(name);
-      });
-      // The removals must be durable before the journal forgets about them.
-      if (failed) {
-        this.behind = true;
-        return;
-      }
-      await syncDirectory(`${this.directory}/cur`);
-      this.host.journal.note({ t: 'purged', f: this.mailboxId, m: modseq });
-    };
-    this.#purging = this.#purging.then(work).catch((error: unknown) => this.#lateFailure('purge', error));
-    this.host.background(this.#purging);
-  }
-
   /** For callers that are in the lane already. */
   async moveInLane(target: MaildirFolder, uids: readonly number[]): Promise<void> {
     await copyMessages(this, target, this.existing(uids), true);
-  }
-
-  /** Settles when file names show all flags and expunged files are away. */
-  async settled(): Promise<void> {
-    await this.#purging;
-    while (this.#showing) {
-      this.#showNow?.();
-      await this.#showing;
-    }
-  }
-
-  /** Is this the file of an expunged message that has not been removed yet? */
-  isLeaving(name: string): boolean {
-    return this.#leaving.has(name);
-  }
-
-  /** Renames files so that their names show the flags: a service to other programs and to a lost journal. */
-  showFlags(uids: readonly number[]): void {
-    for (const uid of uids) this.#toShow.add(uid);
-    if (this.#showing || this.#toShow.size === 0) return;
-    const work = async (): Promise<void> => {
-      await new Promise<void>((resolve) => {
-        this.#showNow = resolve;
-        setTimeout(resolve, showDelayMs);
-      });
-      while (this.#toShow.size > 0 && !this.removed) {
-        const batch = [...this.#toShow].slice(0, 64);
-        for (const uid of batch) this.#toShow.delete(uid);
-        await eachAtOnce(batch, (uid) => this.#showFlagsOf(uid));
-      }
-    };
-    this.#showing = work()
-      .catch((error: unknown) => this.#lateFailure('show-flags', error))
-      .finally(() => {
-        this.#showing = undefined;
-      });
-    this.host.background(this.#showing);
-  }
-
-  async #showFlagsOf(uid: number): Promise<void> {
-    this.host.mayFinish();
-    const { columns } = this.state;
-    const at = columns.find(uid);
-    if (at < 0) return;
-    const before = columns.nameOf(at);
-    const after = withFlags(before, columns.flags[at]!);
-    if (before === after) return;
-    this.ownChanges++;
-    try {
-      await renameFile(this.file(before), this.file(after));
-    } catch (error) {
-      this.behind = true;
-      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOSPC') return;
-      throw error;
-    }
-    const now = columns.find(uid);
-    if (now >= 0) {
-      columns.setName(now, after);
-      if (lettersIn(after).flags !== columns.flags[now]) this.#toShow.add(uid);
-      return;
-    }
-    // Expunged while the rename ran: the purge looked for the old name.
-    await unlinkFile(this.file(after)).catch(() => {});
-  }
-
-  #lateFailure(what: string, error: unknown): void {
-    this.behind = true;
-    if (this.removed) return;
-    const failure = this.host.failed(error, what);
-    this.host.log.warn(
-      { event: 'late-work-failed', what, folder: this.name, err: failure },
-      'late work failed',
-    );
   }
 
   async #change<T>(what: string, work: () => Promise<T>): Promise<T> {
