@@ -21,7 +21,6 @@ const messages: Record<string, string> = {
     'word '.repeat(150) +
     '\r\n\r\nbody\r\n',
   longLine: `Subject: long\r\nMessage-ID: <7@sender>\r\n\r\n${'x'.repeat(998)}\r\n`,
-  noBody: 'Subject: no body\r\nMessage-ID: <8@sender>\r\n\r\n',
 };
 
 let cluster: Cluster;
@@ -31,7 +30,7 @@ beforeAll(async () => {
   cluster = await startCluster({});
   for (const [name, text] of Object.entries(messages)) {
     const file = path.join(cluster.data, `${name}.eml`);
-    await writeFile(file, text);
+    await writeFile(file, text.replace(/\r\n$/, '')); // swaks ends the last line itself
     await run('swaks', [
       '--server',
       cluster.host,
@@ -56,7 +55,7 @@ describe('a message sent by swaks', () => {
   test.each(mailReaders.map((reader) => [reader.name, reader] as const))(
     '%s reads the bytes that were sent',
     async (_, reader) => {
-      const read = await reader.read(cluster.access());
+      const read = await reader.read({ ...cluster.access(), host: 'localhost' });
       expect(read).toHaveLength(Object.keys(messages).length);
       const got = read
         .map((message) => withoutAddedHeaders(normal(message, reader.lines)).toString('latin1'))
@@ -75,7 +74,8 @@ function normal(message: Buffer, lines: 'exact' | 'unix'): Buffer {
   const text = message
     .toString('latin1')
     .replace(/\r\n/g, '\n')
-    .replace(/^X-TUID:.*\n/m, '')
+    .replace(/^X-TUID:.*\n/m, '') // mbsync
+    .replace(/^Content-Length: \d+\nLines: \d+\n/m, '') // mutt, in its copies
     .replace(/\n*$/, '\n');
   return Buffer.from(text, 'latin1');
 }

@@ -38,8 +38,7 @@ async function expectEachOnce(cluster: Cluster, sent: readonly Outgoing[]): Prom
   });
 }
 
-const clamavEntry = (one: Clamd): string =>
-  `[[plugin]]\nuse = "clamav"\nhost = "127.0.0.1"\nport = ${one.port}\n`;
+const clamavEntry = (one: Clamd): string => `[[plugin]]\nuse = "clamav"\nserver = "127.0.0.1:${one.port}"\n`;
 
 describe('a thousand messages of the corpus', () => {
   test('each is stored once, byte for byte, over twenty connections', async () => {
