@@ -9,6 +9,8 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type Cluster, startCluster, type TestAccount } from '../support/cluster.ts';
 import { runDialog } from '../support/dialog.ts';
+import { waitFor } from '../support/process.ts';
+import { openDescriptors } from './descriptors.ts';
 import { storedMessages } from './stored-messages.ts';
 
 const dir = path.join(import.meta.dirname, 'dialogs');
@@ -18,11 +20,13 @@ const files = readdirSync(dir)
 
 let cluster: Cluster;
 let pids: Record<string, number>;
+const descriptors: Record<string, number> = {};
 
 beforeAll(async () => {
   // Dialogs fail logins on purpose and come from one address: the plugins that count this have tests of their own.
   cluster = await startCluster({ config: '[[plugin]]\nuse = "early-talker"\nwait = "20ms"\n' });
   pids = await cluster.memberPids();
+  for (const [id, pid] of Object.entries(pids)) descriptors[id] = await openDescriptors(pid);
 }, 120_000);
 afterAll(() => cluster?.stop());
 
@@ -41,6 +45,18 @@ test.each(files.map((file) => [file, titleOf(file)]))('%s: %s', async (file) => 
   expect(await subjects(other)).toEqual([]);
   // Nobody died of it.
   expect(await cluster.memberPids()).toEqual(pids);
+});
+
+test('afterwards every descriptor has been given back', async () => {
+  await waitFor('the descriptors', async () => {
+    for (const [id, pid] of Object.entries(pids)) {
+      const now = await openDescriptors(pid);
+      // A backend keeps the journal of every account open for a while; each dialog has two accounts.
+      const kept = id.startsWith('backend') ? 2 * files.length : 0;
+      if (now > descriptors[id]! + kept + 10) throw new Error(`${id} has ${now}, had ${descriptors[id]}`);
+    }
+    return true;
+  });
 });
 
 function titleOf(file: string): string {

@@ -39,11 +39,9 @@ describe.each([
     await dir.remove();
   });
 
+  const line = 'lorem ipsum dolor sit amet\r\n';
   const text = (index: number): string =>
-    `${`Subject: ${what} ${index}\r\n\r\n${'x'.repeat(78)}\r\n`.padEnd(
-      bodyBytes,
-      'lorem ipsum dolor sit amet\r\n',
-    )}\r\n`;
+    `Subject: ${what} ${index}\r\n\r\n${line.repeat(Math.ceil(bodyBytes / line.length))}`;
 
   async function send(index: number): Promise<number> {
     const connection = await SmtpConnection.open(cluster.host, cluster.ports.smtp);

@@ -61,6 +61,7 @@ describe('an address is judged as the IPv4 it carries', () => {
     ['64:ff9b::cb00:7109', 'TCP6', '203.0.113.9'],
     ['2002:cb00:7109::1', 'TCP6', '203.0.113.9'],
     ['2001:db8:0:0:1::9', 'TCP6', '2001:db8::1:0:0:9'],
+    ['fe80::1%eth0', 'TCP6', 'fe80::1'],
     // a balancer that says a client is this machine is not believed: the connection is the balancer's own
     ['127.0.0.1', 'TCP4', '127.0.0.1'],
     ['::ffff:127.0.0.1', 'TCP6', '127.0.0.1'],
@@ -83,7 +84,6 @@ describe('an address is judged as the IPv4 it carries', () => {
   });
 
   test.each([
-    ['a zone id', 'PROXY TCP6 fe80::1%eth0 2001:db8::25 40000 25\r\n'],
     ['nonsense', 'PROXY TCP9 x y z\r\n'],
     ['no end', `PROXY TCP4 ${'1'.repeat(300)}`],
     ['a truncated header of version 2', '\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\x01\x02'],
