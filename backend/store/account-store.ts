@@ -1,8 +1,3 @@
-/**
- * The folders of one open account, and what they share. There is one of these
- * per account in the one process that owns it; it is opened by `openStore`.
- */
-import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { errnoOf, Fault, isFault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
@@ -12,21 +7,26 @@ import {
   eachAtOnce,
   listDirectory,
   makeDirectory,
-  readWhole,
   removeTree,
   renameFile,
-  replaceDurably,
   storageFault,
   syncDirectory,
 } from './files.ts';
+import {
+  deletedPath,
+  type FolderEntry,
+  isFolderDebris,
+  isMaildir,
+  listingOf,
+  makeFolderDirectory,
+} from './folder-entry.ts';
 import { loadFolder } from './folder-load.ts';
-import { type FolderMeta, newMeta, readMeta, writeMeta } from './folder-meta.ts';
+import { newMeta, readMeta, writeMeta } from './folder-meta.ts';
 import {
   canonicalFolderName,
   compareFolderNames,
   directoryOf,
   folderOfDirectory,
-  parentsOf,
   usualUse,
 } from './folder-name.ts';
 import { keyKeptSeconds } from './folder-state.ts';
@@ -34,27 +34,14 @@ import { takeIn } from './foreign-files.ts';
 import type { Journal } from './journal.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { AccountReplay } from './journal-replay.ts';
+import { cleanRecords, snapshotOf } from './journal-snapshot.ts';
 import { Lane } from './lane.ts';
 import { MaildirFolder } from './maildir-folder.ts';
 import type { StoreOptions } from './open-store.ts';
 import type { Folder, FolderInfo, Guard, SpecialUse, Store, StoreLimits } from './store.ts';
 import type { StoreHost } from './store-host.ts';
+import { readSubscriptions, writeSubscriptions } from './subscriptions.ts';
 import { addRange } from './uid-set.ts';
-
-interface Entry {
-  name: string;
-  /** Directory in `Maildir/`; empty for INBOX. */
-  directory: string;
-  meta: FolderMeta;
-  /** Journal records, until the folder is loaded. */
-  records: readonly JournalRecord[];
-  /** What the journal says is in it, until it is loaded. */
-  known: { readonly bytes: number; readonly messages: number };
-  folder: MaildirFolder | undefined;
-}
-
-const deletedPrefix = 'deleted-folder-';
-const newPrefix = 'new-folder-';
 
 export class AccountStore implements Store, StoreHost {
   readonly maildir: string;
@@ -71,7 +58,7 @@ export class AccountStore implements Store, StoreHost {
   readonly #journalWhole: boolean;
   readonly #onBroken: ((fault: Fault) => void) | undefined;
   readonly #appender: Appender;
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, FolderEntry>();
   readonly #watchers = new Set<() => void>();
   readonly #background = new Set<Promise<void>>();
   #subscribed = new Set<string>();
@@ -102,7 +89,7 @@ export class AccountStore implements Store, StoreHost {
   async load(): Promise<void> {
     const names = await listDirectory(this.maildir);
     const directories = ['', ...names.filter((name) => name[0] === '.').sort()];
-    const found: Entry[] = [];
+    const found: FolderEntry[] = [];
     await eachAtOnce(directories, async (directory) => {
       const name = directory === '' ? 'INBOX' : folderOfDirectory(directory, this.limits.folderNameBytesMax);
       if (name === undefined) {
@@ -127,25 +114,7 @@ export class AccountStore implements Store, StoreHost {
   listFolders(): readonly FolderInfo[] {
     this.check();
     if (this.#list) return this.#list;
-    const all = new Map<string, FolderInfo>();
-    for (const entry of this.#entries.values()) {
-      for (const parent of parentsOf(entry.name)) {
-        if (all.has(parent) || this.#entries.has(parent)) continue;
-        all.set(parent, {
-          name: parent,
-          specialUse: undefined,
-          subscribed: this.#subscribed.has(parent),
-          selectable: false,
-        });
-      }
-      all.set(entry.name, {
-        name: entry.name,
-        specialUse: entry.meta.specialUse,
-        subscribed: this.#subscribed.has(entry.name),
-        selectable: true,
-      });
-    }
-    this.#list = [...all.values()].sort((a, b) => compareFolderNames(a.name, b.name));
+    this.#list = listingOf(this.#entries, this.#subscribed);
     return this.#list;
   }
 
@@ -179,7 +148,7 @@ export class AccountStore implements Store, StoreHost {
       const entry = this.#entry(name);
       if (entry.name === 'INBOX') throw new Fault('not-allowed', 'INBOX cannot be deleted');
       await entry.folder?.late.settled();
-      const away = path.join(this.#directory, `${deletedPrefix}${randomBytes(8).toString('hex')}`);
+      const away = deletedPath(this.#directory);
       // A folder of the same name must not come back with the same UIDVALIDITY.
       await this.journal.append({ t: 'uidvalidity', n: this.#uidValidityLast });
       this.guard.assert();
@@ -342,7 +311,7 @@ export class AccountStore implements Store, StoreHost {
     this.#background.add(watched);
   }
 
-  async #readEntry(name: string, directory: string): Promise<Entry | undefined> {
+  async #readEntry(name: string, directory: string): Promise<FolderEntry | undefined> {
     const place = this.#path(directory);
     let meta = await readMeta(place);
     if (!meta) {
@@ -361,7 +330,7 @@ export class AccountStore implements Store, StoreHost {
   }
 
   /** In the lane, or before anyone knows the store. */
-  async #loadEntry(entry: Entry): Promise<MaildirFolder> {
+  async #loadEntry(entry: FolderEntry): Promise<MaildirFolder> {
     if (entry.folder) return entry.folder;
     const place = this.#path(entry.directory);
     for (const name of ['cur', 'new', 'tmp']) {
@@ -386,27 +355,15 @@ export class AccountStore implements Store, StoreHost {
     return folder;
   }
 
-  /** Built aside and renamed into place: there is never half a folder. */
-  async #makeFolder(name: string, specialUse: SpecialUse | undefined): Promise<Entry> {
+  async #makeFolder(name: string, specialUse: SpecialUse | undefined): Promise<FolderEntry> {
     const directory = directoryOf(name);
-    const aside = path.join(this.#directory, `${newPrefix}${randomBytes(8).toString('hex')}`);
     const meta = newMeta(this.#nextUidValidity(), specialUse);
-    try {
-      await makeDirectory(aside);
-      for (const part of ['cur', 'new', 'tmp']) await makeDirectory(path.join(aside, part));
-      await replaceDurably(path.join(aside, 'maildirfolder'), '');
-      await writeMeta(aside, meta);
-      this.guard.assert();
-      await renameFile(aside, this.#path(directory));
-    } catch (error) {
-      await removeTree(aside).catch(() => {});
-      throw error;
-    }
+    await makeFolderDirectory(this.#directory, this.#path(directory), meta, () => this.guard.assert());
     await this.#orBreak(async () => {
       await syncDirectory(this.maildir);
       this.guard.assert();
     });
-    const entry: Entry = {
+    const entry: FolderEntry = {
       name,
       directory,
       meta,
@@ -433,27 +390,12 @@ export class AccountStore implements Store, StoreHost {
       if (!folder.unclean || folder.removed || folder.late.behind) continue;
       // Names that show flags must be as durable as the record that says they do.
       await syncDirectory(`${folder.directory}/cur`);
-      records.push(...this.#cleanRecords(folder));
+      records.push(...cleanRecords(folder, this.maildir));
       folder.unclean = false;
     }
     if (records.length === 0) return;
     this.guard.assert();
     await this.journal.append(...records);
-  }
-
-  #cleanRecords(folder: MaildirFolder): JournalRecord[] {
-    const directory = path.relative(this.maildir, folder.directory);
-    return [
-      { t: 'dir', f: folder.mailboxId, d: directory, uv: folder.uidValidity },
-      {
-        t: 'clean',
-        f: folder.mailboxId,
-        n: folder.uidNext,
-        m: folder.highestModseq,
-        b: folder.sizeBytes,
-        c: folder.count,
-      },
-    ];
   }
 
   #compactIfGrown(): void {
@@ -480,28 +422,19 @@ export class AccountStore implements Store, StoreHost {
       if (entry.folder.late.behind) return;
       if (entry.folder.unclean) await syncDirectory(`${entry.folder.directory}/cur`);
     }
-    await this.journal.compact(this.#snapshot());
+    const records = snapshotOf({
+      epoch: this.guard.epoch,
+      maildir: this.maildir,
+      uidValidityLast: this.#uidValidityLast,
+      orphans: this.keys.orphans(Math.floor(Date.now() / 1000) - keyKeptSeconds),
+      entries: this.#entries.values(),
+    });
+    await this.journal.compact(records);
     this.guard.assert();
     for (const { folder } of this.#entries.values()) if (folder) folder.unclean = false;
   }
 
-  *#snapshot(): Generator<JournalRecord> {
-    yield { t: 'journal', v: 1, epoch: this.guard.epoch, who: 'snapshot' };
-    yield { t: 'uidvalidity', n: this.#uidValidityLast };
-    const orphans = this.keys.orphans(Math.floor(Date.now() / 1000) - keyKeptSeconds);
-    if (orphans.length > 0) yield { t: 'keys', k: orphans };
-    for (const entry of this.#entries.values()) {
-      if (!entry.folder) {
-        yield { t: 'dir', f: entry.meta.mailboxId, d: entry.directory, uv: entry.meta.uidValidity };
-        yield* entry.records;
-        continue;
-      }
-      yield* entry.folder.state.snapshot(entry.folder.mailboxId);
-      yield* this.#cleanRecords(entry.folder);
-    }
-  }
-
-  #entry(name: string): Entry {
+  #entry(name: string): FolderEntry {
     const entry =
       this.#entries.get(name) ?? this.#entries.get(canonicalFolderName(name, this.limits.folderNameBytesMax));
     if (!entry) throw noSuchFolder();
@@ -535,7 +468,7 @@ export class AccountStore implements Store, StoreHost {
   /** Folders that were being made or removed when a process ended. */
   async #clearDebris(): Promise<void> {
     for (const name of await listDirectory(this.#directory)) {
-      if (name.startsWith(deletedPrefix) || name.startsWith(newPrefix)) {
+      if (isFolderDebris(name)) {
         this.background(removeTree(path.join(this.#directory, name)));
       }
     }
@@ -569,30 +502,4 @@ function noSuchFolder(): Fault {
 
 function brokenFault(error: unknown): Fault {
   return new Fault('storage-failed', 'the storage failed', { cause: error });
-}
-
-async function isMaildir(directory: string): Promise<boolean> {
-  const names = await listDirectory(directory).catch((): string[] => []);
-  return names.includes('cur');
-}
-
-const subscriptionsMax = 100_000;
-
-/** One name per line, as directories are spelled without their first dot; `INBOX` as it is. */
-async function readSubscriptions(maildir: string, bytesMax: number): Promise<Set<string>> {
-  const text = (await readWhole(path.join(maildir, 'subscriptions')))?.toString('latin1') ?? '';
-  const names = new Set<string>();
-  for (const line of text.split('\n').slice(0, subscriptionsMax)) {
-    if (line === '') continue;
-    const name = line === 'INBOX' ? line : folderOfDirectory(`.${line}`, bytesMax);
-    if (name !== undefined) names.add(name);
-  }
-  return names;
-}
-
-function writeSubscriptions(maildir: string, names: ReadonlySet<string>): Promise<void> {
-  const lines = [...names].sort(compareFolderNames).map((name) => {
-    return name === 'INBOX' ? 'INBOX\n' : `${directoryOf(name).slice(1)}\n`;
-  });
-  return replaceDurably(path.join(maildir, 'subscriptions'), lines.join(''));
 }

@@ -141,11 +141,22 @@ export function storageFault(error: unknown, what: string): Fault {
 /** File system calls of one piece of work that run side by side; the pool has few threads. */
 const atOnce = 8;
 
-/** Does `work` for all items, a few at a time; the first error ends it. */
+/**
+ * Does `work` for all items, a few at a time. After an error nothing more is begun; it is thrown when what had
+ * been begun has ended, so that the caller may undo all of it.
+ */
 export async function eachAtOnce<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
   let next = 0;
+  let failure: { readonly error: unknown } | undefined;
   const worker = async (): Promise<void> => {
-    while (next < items.length) await work(items[next++]!);
+    while (next < items.length && !failure) {
+      try {
+        await work(items[next++]!);
+      } catch (error) {
+        failure ??= { error };
+      }
+    }
   };
   await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, worker));
+  if (failure) throw (failure as { readonly error: unknown }).error;
 }

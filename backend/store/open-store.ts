@@ -21,7 +21,7 @@ import { openJournal } from './journal.ts';
 import { type AccountReplay, sortRecords } from './journal-replay.ts';
 import { formatMessageName, parseMessageName } from './message-name.ts';
 import type { Guard, Store, StoreLimits } from './store.ts';
-import { rangesOf } from './uid-set.ts';
+import { addRange, inRanges, rangesOf } from './uid-set.ts';
 
 export interface StoreOptions {
   /** The account's directory: holds `owner`, `journal.<epoch>` and `Maildir/`. */
@@ -81,12 +81,13 @@ async function finishCopies(maildir: string, replay: AccountReplay): Promise<voi
     if (source === undefined || target === undefined) continue;
     const files = await filesByUid(source);
     const there = await filesByUid(target);
+    const gone = goneOf(replay, copy.g);
     let newUid = copy.n;
     let modseq = copy.m;
     for (const [first, last] of rangesOf(copy.u)) {
       for (let uid = first; uid <= last; uid++, newUid++, modseq++) {
         const text = files.get(uid);
-        if (text === undefined || there.has(newUid)) continue;
+        if (text === undefined || there.has(newUid) || inRanges(gone, newUid)) continue;
         const name = parseMessageName(text)!;
         // The source's name may not show its flags yet: the record knows them.
         const flags = copy.fl[newUid - copy.n] ?? name.flags;
@@ -98,6 +99,15 @@ async function finishCopies(maildir: string, replay: AccountReplay): Promise<voi
     }
     await syncDirectory(target);
   }
+}
+
+/** What was expunged from a folder: copies that had come and gone do not come again. */
+function goneOf(replay: AccountReplay, mailboxId: string): (readonly [number, number])[] {
+  const ranges: (readonly [number, number])[] = [];
+  for (const record of replay.folders.get(mailboxId) ?? []) {
+    if (record.t === 'gone') for (const range of rangesOf(record.u)) addRange(ranges, ...range);
+  }
+  return ranges;
 }
 
 async function filesByUid(directory: string): Promise<Map<number, string>> {

@@ -1,0 +1,91 @@
+/** A folder of an account, whether its messages are indexed yet or not; and how its directory comes to be. */
+import { randomBytes } from 'node:crypto';
+import path from 'node:path';
+import { listDirectory, makeDirectory, removeTree, renameFile, replaceDurably } from './files.ts';
+import { type FolderMeta, writeMeta } from './folder-meta.ts';
+import { compareFolderNames, parentsOf } from './folder-name.ts';
+import type { JournalRecord } from './journal-records.ts';
+import type { MaildirFolder } from './maildir-folder.ts';
+import type { FolderInfo } from './store.ts';
+
+export interface FolderEntry {
+  name: string;
+  /** Directory in `Maildir/`; empty for INBOX. */
+  directory: string;
+  meta: FolderMeta;
+  /** Journal records, until the folder is loaded. */
+  records: readonly JournalRecord[];
+  /** What the journal says is in it, until it is loaded. */
+  known: { readonly bytes: number; readonly messages: number };
+  folder: MaildirFolder | undefined;
+}
+
+/** Directories beside `Maildir/` of folders that are being made or removed; debris after a crash. */
+const newPrefix = 'new-folder-';
+const deletedPrefix = 'deleted-folder-';
+
+export function isFolderDebris(name: string): boolean {
+  return name.startsWith(newPrefix) || name.startsWith(deletedPrefix);
+}
+
+export function deletedPath(accountDirectory: string): string {
+  return path.join(accountDirectory, `${deletedPrefix}${randomBytes(8).toString('hex')}`);
+}
+
+/**
+ * Builds a folder aside and renames it into place: there is never half of one.
+ * The caller makes the rename durable.
+ *
+ * @param assertLease  Called right before the folder appears.
+ */
+export async function makeFolderDirectory(
+  accountDirectory: string,
+  target: string,
+  meta: FolderMeta,
+  assertLease: () => void,
+): Promise<void> {
+  const aside = path.join(accountDirectory, `${newPrefix}${randomBytes(8).toString('hex')}`);
+  try {
+    await makeDirectory(aside);
+    for (const part of ['cur', 'new', 'tmp']) await makeDirectory(path.join(aside, part));
+    await replaceDurably(path.join(aside, 'maildirfolder'), '');
+    await writeMeta(aside, meta);
+    assertLease();
+    await renameFile(aside, target);
+  } catch (error) {
+    await removeTree(aside).catch(() => {});
+    throw error;
+  }
+}
+
+/** Does a directory look like a Maildir folder another program made? */
+export async function isMaildir(directory: string): Promise<boolean> {
+  const names = await listDirectory(directory).catch((): string[] => []);
+  return names.includes('cur');
+}
+
+/** Folders and the levels above them that hold nothing themselves, in the order of listings. */
+export function listingOf(
+  entries: ReadonlyMap<string, FolderEntry>,
+  subscribed: ReadonlySet<string>,
+): readonly FolderInfo[] {
+  const all = new Map<string, FolderInfo>();
+  for (const { name, meta } of entries.values()) {
+    for (const parent of parentsOf(name)) {
+      if (all.has(parent) || entries.has(parent)) continue;
+      all.set(parent, {
+        name: parent,
+        specialUse: undefined,
+        subscribed: subscribed.has(parent),
+        selectable: false,
+      });
+    }
+    all.set(name, {
+      name,
+      specialUse: meta.specialUse,
+      subscribed: subscribed.has(name),
+      selectable: true,
+    });
+  }
+  return [...all.values()].sort((a, b) => compareFolderNames(a.name, b.name));
+}

@@ -1,0 +1,47 @@
+/** What an account's journal has to say after a compaction, and when a folder is closed with nothing pending. */
+import path from 'node:path';
+import type { FolderEntry } from './folder-entry.ts';
+import type { JournalRecord, KeptKey } from './journal-records.ts';
+import type { MaildirFolder } from './maildir-folder.ts';
+
+/** Vouches for a folder: its names show every flag, and this is what is in it. */
+export function cleanRecords(folder: MaildirFolder, maildir: string): JournalRecord[] {
+  return [
+    {
+      t: 'dir',
+      f: folder.mailboxId,
+      d: path.relative(maildir, folder.directory),
+      uv: folder.uidValidity,
+    },
+    {
+      t: 'clean',
+      f: folder.mailboxId,
+      n: folder.uidNext,
+      m: folder.highestModseq,
+      b: folder.sizeBytes,
+      c: folder.count,
+    },
+  ];
+}
+
+/** The loaded folders' names must show all flags, durably. Folders not loaded keep the records they have. */
+export function* snapshotOf(account: {
+  readonly epoch: number;
+  readonly maildir: string;
+  readonly uidValidityLast: number;
+  readonly orphans: readonly KeptKey[];
+  readonly entries: Iterable<FolderEntry>;
+}): Generator<JournalRecord> {
+  yield { t: 'journal', v: 1, epoch: account.epoch, who: 'compaction' };
+  yield { t: 'uidvalidity', n: account.uidValidityLast };
+  if (account.orphans.length > 0) yield { t: 'keys', k: account.orphans };
+  for (const { folder, meta, directory, records } of account.entries) {
+    if (folder) {
+      yield* folder.state.snapshot(folder.mailboxId);
+      yield* cleanRecords(folder, account.maildir);
+    } else {
+      yield { t: 'dir', f: meta.mailboxId, d: directory, uv: meta.uidValidity };
+      yield* records;
+    }
+  }
+}
