@@ -15,7 +15,7 @@ import http2, {
   type ServerHttp2Stream,
   type ServerOptions,
 } from 'node:http2';
-import type { Server } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { errnoOf, Fault } from '../../base/fault.ts';
 import type { ListenAddress } from '../../base/settings.ts';
@@ -43,6 +43,8 @@ const linkMemoryMbMax = 4096;
 const resetsBurst = 1_000_000;
 const resetsPerSecond = 100_000;
 const keepAliveMs = 10_000;
+/** Destroying a link with very many streams takes a moment; the process does not wait longer for it. */
+const destroyMs = 500;
 
 export type LinkListen =
   | { readonly kind: 'unix'; readonly path: string }
@@ -61,7 +63,7 @@ export interface LinkServer {
   /** Where it listens: the path, or `host:port`. */
   readonly address: string;
   readonly streams: number;
-  /** Takes no more openings (`busy`) and no more links. */
+  /** Takes no more openings (refused by GOAWAY, or `busy`) and no more links. */
   stopOpenings(): void;
   /** Resolves when the requests under way (not the sessions) are answered, or after `withinMs`. */
   requestsDone(withinMs: number): Promise<void>;
@@ -110,6 +112,10 @@ export async function openLinkServer(
   (server as unknown as Server).maxConnections = linksMax;
   server.on('session', links.onLink);
   server.on('stream', links.onStream);
+  server.on('connection', (socket: Socket) => {
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, keepAliveMs);
+  });
   server.on('tlsClientError', (error: Error) => context.log.warn({ error: error.message }, 'link refused'));
   await start(server, listen);
   const bound = server.address();
@@ -123,6 +129,7 @@ export async function openLinkServer(
     },
     stopOpenings() {
       links.stopped = true;
+      // Also sends GOAWAY on every link: what runs may end, and the gateway asks again elsewhere what was refused.
       server.close();
     },
     requestsDone: (withinMs) => links.requestsDone(withinMs),
@@ -155,9 +162,7 @@ class Links {
         link.destroy();
         return;
       }
-      link.socket.setKeepAlive(true, keepAliveMs);
     }
-    link.socket.setNoDelay?.(true);
     link.setLocalWindowSize(linkWindowBytes);
     this.#links.add(link);
     log.info({ links: this.#links.size }, 'link up');
@@ -257,9 +262,14 @@ class Links {
     const timer = setTimeout(() => {
       for (const link of all) link.destroy();
     }, graceMs);
-    for (const link of all) link.close();
-    await closed;
+    for (const link of all) if (!link.closed) link.close();
+    let force: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      force = setTimeout(resolve, graceMs + destroyMs);
+    });
+    await Promise.race([closed, late]);
     clearTimeout(timer);
+    clearTimeout(force);
   }
 }
 
