@@ -103,9 +103,10 @@ async function start(memberStart: MemberStart): Promise<void> {
     }
   });
   const doors: Record<string, Door> = {
-    smtp: { protocol: 'smtp', accept: (socket, session) => smtp.accept(socket, session, 'mx') },
+    smtp: { protocol: 'smtp', halfOpen: true, accept: (socket, session) => smtp.accept(socket, session, 'mx') },
     submission: {
       protocol: 'submission',
+      halfOpen: true,
       accept: (socket, session) => smtp.accept(socket, session, 'submission'),
     },
     submissions: {

@@ -4,6 +4,7 @@
  * last reply is still read by a client that keeps sending.
  */
 import type { Socket } from 'node:net';
+import { Fault } from '../../base/fault.ts';
 import type { TlsContexts } from '../net/tls-contexts.ts';
 import { tlsFactsOf } from '../session/new-session.ts';
 import type { TlsFacts } from '../session/session.ts';
@@ -19,7 +20,9 @@ export interface ClientSocketEvents {
   data(bytes: Buffer): void;
   /** Replies have been read: commands may go on. */
   roomy(): void;
-  /** Nothing comes any more; called once. */
+  /** The client sends no more, but may still read (RFC 9293 3.6). */
+  halfClosed(): void;
+  /** Nothing comes or goes any more; called once. */
   closed(reason: string): void;
 }
 
@@ -36,7 +39,7 @@ export class ClientSocket {
   // biome-ignore lint/suspicious/noExplicitAny: each event has its own argument
   readonly #heard: readonly (readonly [event: string, heard: (...args: any[]) => void])[] = [
     ['error', (error: Error) => this.#close(error.message)],
-    ['end', () => this.#close('client closed')],
+    ['end', () => (this.#ended ? this.#close('client closed') : this.#events.halfClosed())],
     ['close', () => this.#close('closed')],
     ['drain', () => this.#events.roomy()],
     [
@@ -125,10 +128,14 @@ export class ClientSocket {
     // only our own: the listener counts connections by this socket's close
     for (const [event, heard] of this.#heard) plain.off(event, heard);
     while (afterCommand && plain.read() !== null);
+    // a client that closes in mid-handshake has no half left to read with
+    plain.allowHalfOpen = false;
     // a client that asks for anything but SMTP by ALPN is at the wrong door (ALPACA)
     const secure = await contexts.startTls(plain, ['smtp']);
     this.#socket = secure;
     this.#listen(secure);
+    // its `end` and `close` may have been emitted before anybody listened
+    if (secure.destroyed || secure.readableEnded) throw new Fault('gone', 'closed after the TLS handshake');
     return tlsFactsOf(secure);
   }
 

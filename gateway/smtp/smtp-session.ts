@@ -43,6 +43,7 @@ export class SmtpSession implements CommandControl {
   #pending: Buffer = nothing;
   #stopping = false;
   #handshaking = false;
+  #clientEnded = false;
   #wake: (() => void) | undefined;
   #whenAnswered: ((accepted: boolean) => void) | undefined;
   #intake: MessageIntake | undefined;
@@ -67,6 +68,7 @@ export class SmtpSession implements CommandControl {
     this.#client = new ClientSocket(socket, {
       data: (bytes) => this.#onData(bytes),
       roomy: () => this.#pump(),
+      halfClosed: () => this.#halfClosed(),
       closed: (reason) => this.#finish(reason),
     });
     const questions = {
@@ -151,6 +153,12 @@ export class SmtpSession implements CommandControl {
       this.#wake = undefined;
     }
     return this.#pending.length > 0;
+  }
+
+  /** What was sent is still answered; then there is nothing to wait for. */
+  #halfClosed(): void {
+    this.#clientEnded = true;
+    if (this.#phase !== 'busy') this.destroy('client closed');
   }
 
   #tooSlow(): void {
@@ -308,6 +316,7 @@ export class SmtpSession implements CommandControl {
     this.#phase = 'command';
     this.#awaitCommand();
     this.#pump();
+    if (this.#clientEnded && this.#phase !== 'busy') this.#sayAndEnd(undefined, 'client closed');
   }
 
   /** Waiting for a command: the idle time, and before the first one or login no more than that time in all. */
@@ -329,8 +338,9 @@ export class SmtpSession implements CommandControl {
     whenAnswered?.(code < 400);
     if (code >= 500 && code <= 504) this.#countError();
     if (this.#isEnded()) return;
-    if (this.#haraka.inData) this.#beginData();
-    else this.#next();
+    if (!this.#haraka.inData) this.#next();
+    else if (this.#clientEnded && this.#pending.length === 0) this.destroy('client closed');
+    else this.#beginData();
   }
 
   // ---- what commands ask of the session

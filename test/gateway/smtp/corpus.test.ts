@@ -21,7 +21,9 @@ test('500 messages of the SpamAssassin corpus over 10 connections, pipelined and
   const messages = corpus()
     .filter((_, n) => n % 12 === 0)
     .slice(0, 500)
-    .map(({ text }) => Buffer.from(text.replace(/\r\n|\r|\n/g, '\r\n').replace(/(?<!\r\n)$/, '\r\n'), 'utf8'));
+    .map(({ text }) =>
+      Buffer.from(text.replace(/\r\n|\r|\n/g, '\r\n').replace(/(?<!\r\n)$/, '\r\n'), 'utf8'),
+    );
   expect(messages).toHaveLength(500);
   const clients: Client[] = await Promise.all(Array.from({ length: 10 }, () => door.greeted()));
   let next = 0;
@@ -29,8 +31,12 @@ test('500 messages of the SpamAssassin corpus over 10 connections, pipelined and
     clients.map(async (client) => {
       for (let n = next++; n < messages.length; n = next++) {
         client.send(`MAIL FROM:<m${n}@example.net> BODY=8BITMIME\r\nRCPT TO:<ann@example.org>\r\nDATA\r\n`);
-        for (const code of ['250', '250', '354']) expect(await client.reply()).toMatch(new RegExp(`^${code}`));
-        const stuffed = Buffer.from(`${messages[n]!.toString('latin1').replace(/^\./gm, '..')}.\r\n`, 'latin1');
+        for (const code of ['250', '250', '354'])
+          expect(await client.reply()).toMatch(new RegExp(`^${code}`));
+        const stuffed = Buffer.from(
+          `${messages[n]!.toString('latin1').replace(/^\./gm, '..')}.\r\n`,
+          'latin1',
+        );
         const piece = 1 + ((n * 7919) % 5000);
         for (let at = 0; at < stuffed.length; at += piece) client.send(stuffed.subarray(at, at + piece));
         expect(await client.reply()).toMatch(/^250 2\.0\.0/);
@@ -55,15 +61,57 @@ describe('swaks', () => {
     );
 
   test.each([
-    { name: 'plain to the MX', args: () => ['--port', String(door.ports.mx), '--from', 'a@example.net', '--to', 'ann@example.org'] },
-    { name: 'STARTTLS to the MX', args: () => ['--port', String(door.ports.mx), '--tls', '--from', 'a@example.net', '--to', 'ann@example.org'] },
+    {
+      name: 'plain to the MX',
+      args: () => ['--port', String(door.ports.mx), '--from', 'a@example.net', '--to', 'ann@example.org'],
+    },
+    {
+      name: 'STARTTLS to the MX',
+      args: () => [
+        '--port',
+        String(door.ports.mx),
+        '--tls',
+        '--from',
+        'a@example.net',
+        '--to',
+        'ann@example.org',
+      ],
+    },
     {
       name: 'submission with STARTTLS and AUTH LOGIN',
-      args: () => ['--port', String(door.ports.submission), '--tls', '--auth', 'LOGIN', '--auth-user', 'ann@example.org', '--auth-password', 'correct horse', '--from', 'ann@example.org', '--to', 'bob@example.org'],
+      args: () => [
+        '--port',
+        String(door.ports.submission),
+        '--tls',
+        '--auth',
+        'LOGIN',
+        '--auth-user',
+        'ann@example.org',
+        '--auth-password',
+        'correct horse',
+        '--from',
+        'ann@example.org',
+        '--to',
+        'bob@example.org',
+      ],
     },
     {
       name: 'submissions with AUTH PLAIN',
-      args: () => ['--port', String(door.ports.submissions), '--tls-on-connect', '--auth', 'PLAIN', '--auth-user', 'ann@example.org', '--auth-password', 'correct horse', '--from', 'ann@example.org', '--to', 'bob@example.org'],
+      args: () => [
+        '--port',
+        String(door.ports.submissions),
+        '--tls-on-connect',
+        '--auth',
+        'PLAIN',
+        '--auth-user',
+        'ann@example.org',
+        '--auth-password',
+        'correct horse',
+        '--from',
+        'ann@example.org',
+        '--to',
+        'bob@example.org',
+      ],
     },
   ])('$name', async ({ args }) => {
     door.forget();
@@ -76,7 +124,14 @@ describe('swaks', () => {
   });
 
   test('relaying is refused', async () => {
-    const { code, stdout } = await swaks('--port', String(door.ports.mx), '--from', 'a@example.net', '--to', 'x@elsewhere.example');
+    const { code, stdout } = await swaks(
+      '--port',
+      String(door.ports.mx),
+      '--from',
+      'a@example.net',
+      '--to',
+      'x@elsewhere.example',
+    );
     expect(code).not.toBe(0);
     expect(stdout).toMatch(/550 5\.7\.1 Relaying denied/);
   });

@@ -81,7 +81,9 @@ describe('limits', () => {
 });
 
 test('header values are unfolded, in order, by name in any case', () => {
-  const header = Buffer.from('From x\r\nTo: a,\r\n\tb\r\nSUBJECT : one\r\nsubject:two\r\n  three\r\n\r\nSubject: body\r\n');
+  const header = Buffer.from(
+    'From x\r\nTo: a,\r\n\tb\r\nSUBJECT : one\r\nsubject:two\r\n  three\r\n\r\nSubject: body\r\n',
+  );
   const extent = headerExtent(header);
   expect(header.toString('latin1', extent)).toBe('Subject: body\r\n');
   expect(headerValues(header.subarray(0, extent), 'Subject')).toEqual(['one', 'two  three']);

@@ -58,7 +58,12 @@ test('a retry stores the message only where it is missing, under the same key', 
 
 test('the key follows the sender and the bytes', async () => {
   const keys = [];
-  for (const [from, text] of [['a@example.net', 'x'], ['b@example.net', 'x'], ['a@example.net', 'y'], ['a@example.net', 'x']]) {
+  for (const [from, text] of [
+    ['a@example.net', 'x'],
+    ['b@example.net', 'x'],
+    ['a@example.net', 'y'],
+    ['a@example.net', 'x'],
+  ]) {
     door.forget();
     const client = await door.greeted();
     await client.toData(from);
@@ -72,19 +77,22 @@ test('the key follows the sender and the bytes', async () => {
 });
 
 describe('settled is what the sender is known to have seen', () => {
-  test.each(['QUIT', 'RSET', 'MAIL FROM:<b@example.net>', 'NOOP'])('%s after the 250 settles', async (line) => {
-    const client = await door.greeted();
-    await client.toData('a@example.net', three);
-    client.send(`Subject: ${line}\r\n\r\nx\r\n.\r\n`);
-    expect(await client.reply()).toMatch(/^250/);
-    await pause(20);
-    await door.sync();
-    expect(door.settled).toEqual([]);
-    await client.command(line);
-    const settled = await door.wait('settled');
-    expect(settled).toMatchObject({ key: door.delivered[0]!.key, recipients: three });
-    client.destroy();
-  });
+  test.each(['QUIT', 'RSET', 'MAIL FROM:<b@example.net>', 'NOOP'])(
+    '%s after the 250 settles',
+    async (line) => {
+      const client = await door.greeted();
+      await client.toData('a@example.net', three);
+      client.send(`Subject: ${line}\r\n\r\nx\r\n.\r\n`);
+      expect(await client.reply()).toMatch(/^250/);
+      await pause(20);
+      await door.sync();
+      expect(door.settled).toEqual([]);
+      await client.command(line);
+      const settled = await door.wait('settled');
+      expect(settled).toMatchObject({ key: door.delivered[0]!.key, recipients: three });
+      client.destroy();
+    },
+  );
 
   test('a connection that breaks after the 250 settles nothing', async () => {
     const client = await door.greeted();
@@ -135,7 +143,7 @@ test('a client that leaves while the owners work gets nothing settled, and the g
   await client.toData();
   client.send('Subject: left\r\n\r\nx\r\n.\r\n');
   await pause(50);
-  client.destroy();
+  client.reset();
   await door.wait('delivered');
   await pause(50);
   await door.sync();
@@ -144,6 +152,16 @@ test('a client that leaves while the owners work gets nothing settled, and the g
   const next = await door.greeted();
   expect(await next.toData()).toMatch(/^354/);
   next.destroy();
+});
+
+test('a client that closes its half after the last command still reads the answers', async () => {
+  door.script({ deliverMs: 50 });
+  const client = await door.greeted();
+  await client.toData();
+  client.socket.end('Subject: half\r\n\r\nx\r\n.\r\nNOOP\r\n');
+  expect(await client.rest()).toMatch(/^250 2\.0\.0 OK [^\r]+\r\n250 2\.0\.0 OK\r\n$/);
+  await door.sync();
+  expect(door.settled).toEqual([]);
 });
 
 describe('the chain', () => {
@@ -210,10 +228,16 @@ describe('the chain', () => {
     client.send(`${text}.\r\n`);
     expect(await client.reply()).toMatch(/^250/);
     const stored = Buffer.from((await door.wait('delivered')).body, 'base64').toString();
-    expect(stored).toMatch(/\+0000\r\nX-Spam-Score: 1\.5\r\nX-Evil: a Bcc: x y\?\r\nX-Long: word [^]*Subject: tagged/);
+    expect(stored).toMatch(
+      /\+0000\r\nX-Spam-Score: 1\.5\r\nX-Evil: a Bcc: x y\?\r\nX-Long: word [^]*Subject: tagged/,
+    );
     for (const line of stored.split('\r\n')) expect(line.length).toBeLessThan(100);
     const asked = JSON.parse(door.asked.find(({ question }) => question === 'message')!.value);
-    expect(asked).toEqual({ sizes: [text.length, text.length, text.length], size: text.length, subject: ['tagged'] });
+    expect(asked).toEqual({
+      sizes: [text.length, text.length, text.length],
+      size: text.length,
+      subject: ['tagged'],
+    });
     client.destroy();
   });
 
@@ -248,7 +272,9 @@ describe('the chain', () => {
 describe('pipelining', () => {
   test('a whole group in one segment is answered in order', async () => {
     const client = await door.greeted();
-    client.send('MAIL FROM:<a@example.net>\r\nRCPT TO:<ann@example.org>\r\nRCPT TO:<no@example.org>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\n');
+    client.send(
+      'MAIL FROM:<a@example.net>\r\nRCPT TO:<ann@example.org>\r\nRCPT TO:<no@example.org>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\n',
+    );
     const codes = [];
     for (let n = 0; n < 5; n++) codes.push((await client.reply()).slice(0, 3));
     expect(codes).toEqual(['250', '250', '550', '250', '354']);

@@ -4,9 +4,9 @@
  * Jest's module sandbox is no place for that. Control by IPC messages.
  */
 import net from 'node:net';
-import { defaultsOf } from '../../../base/settings.ts';
 import { layoutOf } from '../../../base/layout.ts';
 import { openLog } from '../../../base/log.ts';
+import { defaultsOf } from '../../../base/settings.ts';
 import type { DeliveryAnswer } from '../../../cluster-protocol/link.ts';
 import { Deadlines } from '../../../gateway/net/deadline.ts';
 import { openTlsContexts } from '../../../gateway/net/tls-contexts.ts';
@@ -40,7 +40,15 @@ export interface DoorScript {
 
 export type DoorEvent =
   | { word: 'ready'; ports: Record<SmtpRole, number> }
-  | { word: 'delivered'; recipients: string[]; stored: string[]; from: string; key: string; size: number; body: string }
+  | {
+      word: 'delivered';
+      recipients: string[];
+      stored: string[];
+      from: string;
+      key: string;
+      size: number;
+      body: string;
+    }
   | { word: 'settled'; key: string; recipients: string[] }
   | { word: 'asked'; question: string; value: string }
   | { word: 'stats'; heldBytes: number; sessions: number }
@@ -57,7 +65,8 @@ for (let n = 0; n < 300; n++) accounts.add(`user${n}@example.org`);
 const pass: ChainVerdict = { word: 'pass', plugin: undefined };
 
 const chain: Chain = {
-  wants: (question) => script.verdicts?.[question] !== undefined || (question === 'message' && script.readers !== undefined),
+  wants: (question) =>
+    script.verdicts?.[question] !== undefined || (question === 'message' && script.readers !== undefined),
   async ask(question, _session, ...rest) {
     const first = rest[0] as unknown;
     if (question === 'connect' && script.earlyTalkerMs !== undefined) {
@@ -72,7 +81,11 @@ const chain: Chain = {
         return bytes;
       });
       const sizes = await Promise.all(reads);
-      say({ word: 'asked', question, value: JSON.stringify({ sizes, size: message.size, subject: message.header('Subject') }) });
+      say({
+        word: 'asked',
+        question,
+        value: JSON.stringify({ sizes, size: message.size, subject: message.header('Subject') }),
+      });
     } else if (typeof first === 'string') say({ word: 'asked', question, value: first });
     const verdict = script.verdicts?.[question];
     if (verdict?.throws) throw new Error('the fake chain failed');
@@ -98,7 +111,8 @@ const router: Router = {
     const parts: Buffer[] = [];
     for await (const chunk of delivery.body()) parts.push(chunk);
     const body = Buffer.concat(parts);
-    if (body.length !== delivery.size) throw new Error(`size ${delivery.size} announced, ${body.length} given`);
+    if (body.length !== delivery.size)
+      throw new Error(`size ${delivery.size} announced, ${body.length} given`);
     if (script.deliverMs) await new Promise((done) => setTimeout(done, script.deliverMs));
     const stored: string[] = [];
     const answers = delivery.recipients.map((recipient): DeliveryAnswer => {
@@ -151,12 +165,17 @@ async function run(start: DoorStart): Promise<void> {
   });
   const ports: Partial<Record<SmtpRole, number>> = {};
   for (const role of ['mx', 'submission', 'submissions'] as const) {
-    const server = net.createServer({ pauseOnConnect: true }, (socket) => {
+    const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
       sessions += 1;
       socket.once('close', () => {
         sessions -= 1;
       });
-      const client = { address: '192.0.2.7', port: socket.remotePort ?? 0, network: '192.0.2.7', wideNetwork: '192.0.2.0/24' };
+      const client = {
+        address: '192.0.2.7',
+        port: socket.remotePort ?? 0,
+        network: '192.0.2.7',
+        wideNetwork: '192.0.2.0/24',
+      };
       door.accept(socket, newSession(role === 'mx' ? 'smtp' : 'submission', client, '[::]:25'), role);
     });
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));

@@ -23,7 +23,12 @@ export class Door {
   readonly #events: DoorEvent[];
   readonly #temporary: string;
 
-  private constructor(child: ChildProcess, ports: Record<SmtpRole, number>, temporary: string, events: DoorEvent[]) {
+  private constructor(
+    child: ChildProcess,
+    ports: Record<SmtpRole, number>,
+    temporary: string,
+    events: DoorEvent[],
+  ) {
     this.#child = child;
     this.pid = child.pid!;
     this.ports = ports;
@@ -83,7 +88,10 @@ export class Door {
   }
 
   /** Waits until the door has said something of this kind that fits. */
-  async wait<W extends DoorEvent['word']>(word: W, fits: (event: Event<W>) => boolean = () => true): Promise<Event<W>> {
+  async wait<W extends DoorEvent['word']>(
+    word: W,
+    fits: (event: Event<W>) => boolean = () => true,
+  ): Promise<Event<W>> {
     for (const until = Date.now() + 10_000; Date.now() < until; ) {
       const found = this.#events.find((event) => event.word === word && fits(event as Event<W>));
       if (found) return found as Event<W>;
@@ -194,7 +202,12 @@ export class Client {
   async startTls(options: tls.ConnectionOptions = {}): Promise<tls.TLSSocket> {
     this.socket.removeAllListeners('data');
     this.socket.removeAllListeners('end');
-    const secure = tls.connect({ socket: this.socket, rejectUnauthorized: false, servername: 'mx1.example.org', ...options });
+    const secure = tls.connect({
+      socket: this.socket,
+      rejectUnauthorized: false,
+      servername: 'mx1.example.org',
+      ...options,
+    });
     await new Promise<void>((done, failed) => {
       secure.once('secureConnect', done);
       secure.once('error', failed);
@@ -205,7 +218,8 @@ export class Client {
   }
 
   send(bytes: string | Buffer): void {
-    if (!this.socket.destroyed) this.socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes);
+    if (!this.socket.destroyed)
+      this.socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes);
   }
 
   /** The next reply, all its lines; `''` when the connection ended without one. */
@@ -252,6 +266,11 @@ export class Client {
 
   destroy(): void {
     this.socket.destroy();
+  }
+
+  /** Gone without a word: an RST. */
+  reset(): void {
+    this.socket.resetAndDestroy();
   }
 
   async #more(until: number): Promise<void> {

@@ -1,6 +1,6 @@
 /** CASES 1 and 2: nothing but CR LF ends a line, nothing but CR LF . CR LF ends a message. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { Client, Door } from './door.ts';
+import { type Client, Door } from './door.ts';
 
 let door: Door;
 beforeAll(async () => {
@@ -94,7 +94,9 @@ test('commands after the real end of a message are answered, each once', async (
   door.forget();
   const client = await door.greeted();
   await client.toData();
-  client.send('Subject: one\r\n\r\nx\r\n.\r\nMAIL FROM:<b@example.net>\r\nRCPT TO:<bob@example.org>\r\nNOOP\r\n');
+  client.send(
+    'Subject: one\r\n\r\nx\r\n.\r\nMAIL FROM:<b@example.net>\r\nRCPT TO:<bob@example.org>\r\nNOOP\r\n',
+  );
   expect(await client.reply()).toMatch(/^250 2\.0\.0/);
   expect(await client.reply()).toMatch(/^250 2\.1\.0/);
   expect(await client.reply()).toMatch(/^250 2\.1\.5/);

@@ -1,6 +1,7 @@
 /** CASES 6, 7 and 70: TLS begins with nothing, and AUTH does what RFC 4954 says. */
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+
 import tls from 'node:tls';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Client, Door, pause } from './door.ts';
 
 let door: Door;
@@ -23,16 +24,21 @@ async function secure(role: 'mx' | 'submission' = 'submission'): Promise<Client>
 }
 
 describe('STARTTLS', () => {
-  test.each(['mx', 'submission'] as const)('%s: commands in the same segment are thrown away', async (role) => {
-    const client = await door.greeted(role);
-    client.send('STARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@example.net>\r\nRCPT TO:<ann@example.org>\r\n');
-    expect(await client.reply()).toMatch(/^220/);
-    await client.startTls();
-    // nothing is known: no greeting, no sender
-    expect(await client.command('MAIL FROM:<a@example.net>')).toMatch(/^503/);
-    expect(client.waiting).toBe('');
-    client.destroy();
-  });
+  test.each(['mx', 'submission'] as const)(
+    '%s: commands in the same segment are thrown away',
+    async (role) => {
+      const client = await door.greeted(role);
+      client.send(
+        'STARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@example.net>\r\nRCPT TO:<ann@example.org>\r\n',
+      );
+      expect(await client.reply()).toMatch(/^220/);
+      await client.startTls();
+      // nothing is known: no greeting, no sender
+      expect(await client.command('MAIL FROM:<a@example.net>')).toMatch(/^503/);
+      expect(client.waiting).toBe('');
+      client.destroy();
+    },
+  );
 
   test('no state survives it: greeting, sender and recipients are forgotten', async () => {
     const client = await door.greeted();
@@ -129,16 +135,48 @@ describe('AUTH', () => {
 
   test.each([
     { name: 'a good PLAIN', line: `AUTH PLAIN ${good}`, reply: /^235/ },
-    { name: 'PLAIN with the same authorization identity', line: `AUTH PLAIN ${base64('Ann@example.org\0ann@example.org\0correct horse')}`, reply: /^235/ },
-    { name: 'PLAIN in any case', line: `auth plain ${base64('\0ANN@Example.ORG\0correct horse')}`, reply: /^235/ },
-    { name: 'a wrong password', line: `AUTH PLAIN ${base64('\0ann@example.org\0wrong')}`, reply: /^535 5\.7\.8/ },
-    { name: 'an unknown user', line: `AUTH PLAIN ${base64('\0nobody@example.org\0correct horse')}`, reply: /^535 5\.7\.8/ },
-    { name: 'a name that is no address', line: `AUTH PLAIN ${base64('\0../ann\0correct horse')}`, reply: /^535 5\.7\.8/ },
-    { name: 'somebody else as authorization identity', line: `AUTH PLAIN ${base64('bob@example.org\0ann@example.org\0correct horse')}`, reply: /^535/ },
+    {
+      name: 'PLAIN with the same authorization identity',
+      line: `AUTH PLAIN ${base64('Ann@example.org\0ann@example.org\0correct horse')}`,
+      reply: /^235/,
+    },
+    {
+      name: 'PLAIN in any case',
+      line: `auth plain ${base64('\0ANN@Example.ORG\0correct horse')}`,
+      reply: /^235/,
+    },
+    {
+      name: 'a wrong password',
+      line: `AUTH PLAIN ${base64('\0ann@example.org\0wrong')}`,
+      reply: /^535 5\.7\.8/,
+    },
+    {
+      name: 'an unknown user',
+      line: `AUTH PLAIN ${base64('\0nobody@example.org\0correct horse')}`,
+      reply: /^535 5\.7\.8/,
+    },
+    {
+      name: 'a name that is no address',
+      line: `AUTH PLAIN ${base64('\0../ann\0correct horse')}`,
+      reply: /^535 5\.7\.8/,
+    },
+    {
+      name: 'somebody else as authorization identity',
+      line: `AUTH PLAIN ${base64('bob@example.org\0ann@example.org\0correct horse')}`,
+      reply: /^535/,
+    },
     { name: 'an empty password', line: `AUTH PLAIN ${base64('\0ann@example.org\0')}`, reply: /^535/ },
-    { name: 'one NUL too many', line: `AUTH PLAIN ${base64('\0ann@example.org\0correct horse\0x')}`, reply: /^535/ },
+    {
+      name: 'one NUL too many',
+      line: `AUTH PLAIN ${base64('\0ann@example.org\0correct horse\0x')}`,
+      reply: /^535/,
+    },
     { name: 'no NUL at all', line: `AUTH PLAIN ${base64('ann@example.org')}`, reply: /^535/ },
-    { name: 'bytes that are not UTF-8', line: `AUTH PLAIN ${Buffer.from([0, 0xff, 0xfe, 0, 0xff]).toString('base64')}`, reply: /^535/ },
+    {
+      name: 'bytes that are not UTF-8',
+      line: `AUTH PLAIN ${Buffer.from([0, 0xff, 0xfe, 0, 0xff]).toString('base64')}`,
+      reply: /^535/,
+    },
     { name: 'an owner out of reach', line: `AUTH PLAIN ${base64('\0away@example.org\0x')}`, reply: /^454/ },
     { name: 'no base64', line: 'AUTH PLAIN !!!!', reply: /^501/ },
     { name: 'half a base64 group', line: 'AUTH PLAIN AGF', reply: /^501/ },
@@ -198,7 +236,9 @@ describe('AUTH', () => {
     expect(await client.command('MAIL FROM:<bob@example.org>')).toMatch(/^553 5\.7\.1/);
     expect(await client.command('MAIL FROM:<ann@example.com>')).toMatch(/^553 5\.7\.1/);
     expect(await client.command('MAIL FROM:<ANN@example.org>')).toMatch(/^250/);
-    expect(await client.command('RCPT TO:<someone@elsewhere.example>')).toMatch(/^550 5\.7\.1 Sending to other domains/);
+    expect(await client.command('RCPT TO:<someone@elsewhere.example>')).toMatch(
+      /^550 5\.7\.1 Sending to other domains/,
+    );
     expect(await client.command('RCPT TO:<bob@example.org>')).toMatch(/^250/);
     client.destroy();
   });
