@@ -26,11 +26,16 @@ export function ensureInstalled({ dev }) {
   }
   const scope = dev || stampScope === 'dev' ? 'dev' : 'run';
   process.stderr.write(`postern: installing packages${scope === 'dev' ? ' and test tools' : ''} ...\n`);
-  const args = ['ci', '--no-audit', '--no-fund', '--loglevel=error'];
-  if (scope === 'run') args.push('--omit=dev');
-  const npm = spawnSync('npm', args, { cwd: projectDir, stdio: ['ignore', 2, 2] });
-  if (npm.status !== 0) {
-    process.stderr.write('postern: "npm ci" failed (see above); mend that and start again\n');
+  const npm = (command, stdio) =>
+    spawnSync(
+      'npm',
+      [...command, '--no-audit', '--no-fund', '--loglevel=error', ...(scope === 'run' ? ['--omit=dev'] : [])],
+      { cwd: projectDir, stdio: ['ignore', stdio, stdio] },
+    ).status === 0;
+  // `npm ci` refuses a lock file that lists optional packages of one platform only (npm 11 does, where a
+  // registry holds no others); `npm install` takes the same locked versions and leaves the lock file alone.
+  if (!npm(['ci'], 'ignore') && !npm(['install', '--no-save'], 2)) {
+    process.stderr.write('postern: "npm install" failed (see above); mend that and start again\n');
     process.exit(1);
   }
   writeStamp(`${lock} ${scope}\n`);
