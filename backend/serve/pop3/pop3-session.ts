@@ -26,6 +26,7 @@ export const capabilities: readonly string[] = [
 
 /** Messages up to this are read at once. */
 const wholeBytesMax = 256 * 1024;
+const topWindowBytes = 32 * 1024;
 
 export class Pop3Session {
   readonly #folder: Folder;
@@ -137,11 +138,13 @@ export class Pop3Session {
   async #sendOpen(message: OpenMessage, lines: number | undefined): Promise<void> {
     const stuffer = new DotStuffer();
     const cut = lines === undefined ? undefined : new TopCut(lines);
-    const whole = lines === undefined && message.size <= wholeBytesMax;
+    const whole = cut === undefined && message.size <= wholeBytesMax;
     try {
       const chunks = whole
         ? [await message.read(0, message.size)]
-        : (message.stream(0, message.size) as AsyncIterable<Buffer>);
+        : cut === undefined
+          ? (message.stream(0, message.size) as AsyncIterable<Buffer>)
+          : windows(message);
       for await (const chunk of chunks) {
         await this.#output.add(stuffer.push(cut === undefined ? chunk : cut.push(chunk)));
         if (cut?.done === true) break;
@@ -182,6 +185,13 @@ export class Pop3Session {
     if (fault.code === 'gone') return await this.#refuse('the message is gone');
     await this.#output.add('-ERR [SYS/TEMP] try again later\r\n'); // RFC 3206 4
     return 'more';
+  }
+}
+
+/** A message in pieces that are read only when asked for: TOP needs the first of them. */
+async function* windows(message: OpenMessage): AsyncGenerator<Buffer> {
+  for (let at = 0; at < message.size; at += topWindowBytes) {
+    yield await message.read(at, Math.min(message.size, at + topWindowBytes));
   }
 }
 
