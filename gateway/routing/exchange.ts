@@ -68,8 +68,9 @@ export async function readJson(stream: ClientHttp2Stream): Promise<unknown> {
   } catch (error) {
     throw Fault.from(error, 'unavailable');
   }
-  // A reset with NO_ERROR ends the stream without an error event; a whole answer has been ended by the backend.
-  if (!stream.readableEnded) throw new Fault('unavailable', 'the answer broke off');
+  // Node ends a stream that was reset with NO_ERROR or CANCEL as if it were whole: only its code tells.
+  if (!stream.readableEnded || stream.rstCode !== constants.NGHTTP2_NO_ERROR)
+    throw new Fault('unavailable', 'the answer broke off');
   try {
     return JSON.parse(Buffer.concat(chunks).toString());
   } catch (cause) {

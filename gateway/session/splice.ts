@@ -110,8 +110,13 @@ export class Splice {
   }
 
   ownerEnded(): void {
-    this.#reason ||= 'ended';
     const { client, stream } = this;
+    // Node ends a stream that was reset with CANCEL as if its owner had ended it: only the code tells.
+    if ((stream as Partial<Http2Stream>).rstCode) {
+      this.#end('owner-lost', this.#lineEnded ? this.#owner.farewell.lost : '');
+      return;
+    }
+    this.#reason ||= 'ended';
     client.off('data', clientData);
     client.resume();
     if (!stream.writableEnded) stream.end();

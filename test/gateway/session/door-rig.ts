@@ -22,6 +22,7 @@ import { openTlsContexts } from '../../../gateway/net/tls-contexts.ts';
 import type { Chain, ChainVerdict } from '../../../gateway/plugin-host/chain.ts';
 import { openPop3Door } from '../../../gateway/pop3/pop3-door.ts';
 import type { Router } from '../../../gateway/routing/router.ts';
+import type { Session } from '../../../gateway/session/session.ts';
 
 export interface RigOptions {
   readonly protocol: 'imap' | 'pop3';
@@ -209,13 +210,14 @@ export class Client {
 }
 
 function fakeChain(rig: DoorRig, { ask }: RigOptions): Chain {
-  return {
-    ask: async (question) => ask?.(question) ?? { word: 'pass', plugin: undefined },
-    tell: (report, session) =>
+  const chain = {
+    ask: async (question: string) => ask?.(question) ?? { word: 'pass', plugin: undefined },
+    tell: (report: string, session: Session) =>
       void rig.told.push(session.account === undefined ? report : `${report} ${session.account}`),
     wants: () => true,
     close: async () => {},
   };
+  return chain as unknown as Chain;
 }
 
 function fakeRouter(rig: DoorRig): Router {
