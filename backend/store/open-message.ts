@@ -3,7 +3,6 @@
  * other programs may end their lines with LF alone, and are read as if each
  * line ended with CRLF, which is how their size was counted.
  */
-import fs from 'node:fs';
 import { Readable } from 'node:stream';
 import { closeFile, readAt } from './files.ts';
 import type { OpenMessage } from './store.ts';
@@ -29,15 +28,21 @@ class PlainMessage implements OpenMessage {
   }
 
   stream(start: number, end: number): Readable {
-    const last = Math.min(end, this.size) - 1;
-    if (last < start) return Readable.from([]);
-    return fs.createReadStream('', {
-      fd: this.#fd,
-      autoClose: false,
-      start,
-      end: last,
+    // Not a ReadStream: destroying one closes the descriptor whatever `autoClose` says, and `close` would close it
+    // a second time, when it may already be another file's.
+    return Readable.from(this.#slices(start, Math.min(end, this.size)), {
+      objectMode: false,
       highWaterMark: sliceBytes,
     });
+  }
+
+  async *#slices(start: number, end: number): AsyncGenerator<Buffer> {
+    for (let at = start; at < end; ) {
+      const bytes = await readAt(this.#fd, at, Math.min(sliceBytes, end - at));
+      if (bytes.length === 0) return;
+      yield bytes;
+      at += bytes.length;
+    }
   }
 
   close(): Promise<void> {
