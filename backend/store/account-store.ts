@@ -43,6 +43,9 @@ import type { StoreHost } from './store-host.ts';
 import { readSubscriptions, writeSubscriptions } from './subscriptions.ts';
 import { addRange } from './uid-set.ts';
 
+/** How long closing waits for file names to show all flags and expunged files to go. */
+const lateWorkMs = 500;
+
 export class AccountStore implements Store, StoreHost {
   readonly maildir: string;
   readonly guard: Guard;
@@ -54,7 +57,8 @@ export class AccountStore implements Store, StoreHost {
   readonly keys = new DeliveryKeys();
   readonly usage = { bytes: 0, messages: 0 };
   readonly #directory: string;
-  readonly #replay: AccountReplay;
+  /** Until the folders are read. */
+  #replay: AccountReplay | undefined;
   readonly #journalWhole: boolean;
   readonly #onBroken: ((fault: Fault) => void) | undefined;
   readonly #appender: Appender;
@@ -108,6 +112,7 @@ export class AccountStore implements Store, StoreHost {
       this.usage.bytes += entry.known.bytes;
       this.usage.messages += entry.known.messages;
     }
+    this.#replay = undefined;
     for (const entry of found) if (entry.records.at(-1)?.t !== 'clean') await this.#loadEntry(entry);
   }
 
@@ -254,7 +259,7 @@ export class AccountStore implements Store, StoreHost {
     const folders = [...this.#entries.values()].flatMap((entry) => entry.folder ?? []);
     try {
       if (!this.#broken) {
-        for (const folder of folders) await folder.late.settled();
+        await finishLateWork(folders);
         await this.#sayClean(folders);
       }
     } catch (error) {
@@ -316,14 +321,14 @@ export class AccountStore implements Store, StoreHost {
     let meta = await readMeta(place);
     if (!meta) {
       if (directory !== '' && !(await isMaildir(place))) return undefined;
-      const before = this.#replay.directories.get(directory);
+      const before = this.#replay?.directories.get(directory);
       meta = newMeta(before?.uidValidity ?? this.#nextUidValidity());
       if (before) meta = { ...meta, mailboxId: before.mailboxId };
       if (directory !== '') this.log.info({ event: 'folder-taken-in', folder: name }, 'folder taken in');
       await writeMeta(place, meta);
     }
     this.#uidValidityLast = Math.max(this.#uidValidityLast, meta.uidValidity);
-    const records = this.#replay.folders.get(meta.mailboxId) ?? [];
+    const records = this.#replay?.folders.get(meta.mailboxId) ?? [];
     const last = records.at(-1);
     const known = last?.t === 'clean' ? { bytes: last.b, messages: last.c } : { bytes: 0, messages: 0 };
     return { name, directory, meta, records, known, folder: undefined };
@@ -400,8 +405,6 @@ export class AccountStore implements Store, StoreHost {
 
   #compactIfGrown(): void {
     if (this.#compacting || this.#state === 'closed' || this.#broken || !this.journal.wantsCompaction) return;
-    // The old records are all that says what the names of such a folder do not.
-    for (const { folder } of this.#entries.values()) if (folder?.late.behind) return;
     this.#compacting = true;
     this.lane
       .run(() => this.#compact())
@@ -418,7 +421,9 @@ export class AccountStore implements Store, StoreHost {
     this.check();
     for (const entry of this.#entries.values()) {
       if (!entry.folder) continue;
+      entry.folder.late.showFlags([]);
       await entry.folder.late.settled();
+      // The old records are all that says what the names of such a folder do not.
       if (entry.folder.late.behind) return;
       if (entry.folder.unclean) await syncDirectory(`${entry.folder.directory}/cur`);
     }
@@ -494,6 +499,15 @@ export class AccountStore implements Store, StoreHost {
       throw this.failed(error, what);
     }
   }
+}
+
+/** An account that moves to another owner must not wait for thousands of renames: the journal has them. */
+async function finishLateWork(folders: readonly MaildirFolder[]): Promise<void> {
+  const timer = setTimeout(() => {
+    for (const folder of folders) folder.late.abandon();
+  }, lateWorkMs);
+  for (const folder of folders) await folder.late.settled();
+  clearTimeout(timer);
 }
 
 function noSuchFolder(): Fault {

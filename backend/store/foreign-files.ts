@@ -32,6 +32,8 @@ export async function rescan(folder: MaildirFolder, always: boolean): Promise<vo
       folder.seen = seen;
       const strange = await compare(folder, named);
       await takeIn(folder, [...foreign, ...strange]);
+      // Now that the names are known again, those that could not be changed may be.
+      folder.late.showFlags([]);
       folder.lookedAtMs = performance.now();
       folder.lookMs = folder.lookedAtMs - started;
     });

@@ -19,11 +19,18 @@ export class LateFiles {
   #showing: Promise<void> | undefined;
   #showNow: (() => void) | undefined;
   #purging: Promise<void> | undefined;
-  /** Something failed: file names do not say all the journal does, and may not be taken at their word. */
-  behind = false;
+  #failure = false;
+  /** Names that could not be changed: another program had renamed the file, or the disk was full. */
+  readonly #missed = new Set<number>();
+  #abandoned = false;
 
   constructor(folder: MaildirFolder) {
     this.#folder = folder;
+  }
+
+  /** File names do not say all the journal does, and may not be taken at their word. */
+  get behind(): boolean {
+    return this.#failure || this.#missed.size > 0;
   }
 
   /** Settles when file names show all flags and expunged files are away. */
@@ -32,14 +39,26 @@ export class LateFiles {
     await this.#purging;
   }
 
+  /** Begins nothing more: the journal has it all, and whoever opens the folder next goes on. */
+  abandon(): void {
+    if (!this.#showing && !this.#purging) return;
+    this.#abandoned = true;
+    this.#failure = true;
+  }
+
   /** Is this the file of an expunged message that has not been removed yet? */
   isLeaving(name: string): boolean {
     return this.#leaving.has(name);
   }
 
-  /** Renames files so that their names show the flags: a service to other programs and to a lost journal. */
+  /**
+   * Renames files so that their names show the flags: a service to other programs and to a lost journal. What
+   * could not be renamed before is tried again.
+   */
   showFlags(uids: readonly number[]): void {
     for (const uid of uids) this.#toShow.add(uid);
+    for (const uid of this.#missed) this.#toShow.add(uid);
+    this.#missed.clear();
     if (this.#showing || this.#toShow.size === 0) return;
     this.#showing = this.#show()
       .catch((error: unknown) => this.#failed('show-flags', error))
@@ -75,7 +94,7 @@ export class LateFiles {
       this.#showNow = resolve;
       setTimeout(resolve, showDelayMs);
     });
-    while (this.#toShow.size > 0 && !this.#folder.removed) {
+    while (this.#toShow.size > 0 && !this.#folder.removed && !this.#abandoned) {
       const batch: number[] = [];
       for (const uid of this.#toShow) if (batch.push(uid) === batchMax) break;
       for (const uid of batch) this.#toShow.delete(uid);
@@ -96,9 +115,9 @@ export class LateFiles {
     try {
       await renameFile(folder.file(before), folder.file(after));
     } catch (error) {
-      this.behind = true;
-      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOSPC') return;
-      throw error;
+      if (errnoOf(error) !== 'ENOENT' && errnoOf(error) !== 'ENOSPC') throw error;
+      this.#missed.add(uid);
+      return;
     }
     const now = columns.find(uid);
     if (now >= 0) {
@@ -114,10 +133,11 @@ export class LateFiles {
     await this.#shown();
     await eachAtOnce(names, async (name) => {
       this.#folder.host.mayFinish();
+      if (this.#abandoned) return;
       await this.#unlink(name);
       this.#leaving.delete(name);
     });
-    if (this.behind) return;
+    if (this.#failure) return;
     await syncDirectory(`${this.#folder.directory}/cur`);
     this.#folder.host.journal.note({ t: 'purged', f: this.#folder.mailboxId, m: modseq });
   }
@@ -127,13 +147,13 @@ export class LateFiles {
       await unlinkFile(this.#folder.file(name));
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return;
-      this.behind = true;
+      this.#failure = true;
       throw error;
     }
   }
 
   #failed(what: string, error: unknown): void {
-    this.behind = true;
+    this.#failure = true;
     const { host, name, removed } = this.#folder;
     if (removed) return;
     const failure = host.failed(error, what);

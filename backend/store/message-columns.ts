@@ -7,6 +7,13 @@
 /** Room for a row more than its column has bytes: names are about 90 bytes. */
 const nameBytesFirst = 128;
 
+/** Shared by all empty folders: thousands of accounts are open that hold little. */
+const noWords = new Uint32Array(0);
+const noFloats = new Float64Array(0);
+const noShorts = new Uint16Array(0);
+const noBytes = new Uint8Array(0);
+const noNames = Buffer.alloc(0);
+
 export interface Row {
   readonly uid: number;
   readonly size: number;
@@ -21,15 +28,15 @@ export interface Row {
 
 export class MessageColumns {
   count = 0;
-  uid = new Uint32Array(4);
-  size = new Float64Array(4);
-  seconds = new Uint32Array(4);
-  flags = new Uint8Array(4);
-  modseq = new Float64Array(4);
-  keywordSet = new Uint16Array(4);
-  #nameAt = new Float64Array(4);
-  #nameBytes = new Uint16Array(4);
-  #names = Buffer.alloc(0);
+  uid = noWords;
+  size = noFloats;
+  seconds = noWords;
+  flags = noBytes;
+  modseq = noFloats;
+  keywordSet = noShorts;
+  #nameAt = noFloats;
+  #nameBytes = noShorts;
+  #names = noNames;
   #namesEnd = 0;
   #namesDead = 0;
 
@@ -82,30 +89,26 @@ export class MessageColumns {
   /** Removes rows. @param indices Ascending. The array `uids()` gave before stays as it was. */
   remove(indices: readonly number[]): void {
     if (indices.length === 0) return;
-    const uid = new Uint32Array(Math.max(4, this.uid.length));
-    let next = 0;
-    let to = 0;
-    for (let at = 0; at < this.count; at++) {
-      if (indices[next] === at) {
-        this.#namesDead += this.#nameBytes[at]!;
-        next++;
-        continue;
-      }
-      uid[to] = this.uid[at]!;
-      if (to !== at) {
-        this.size[to] = this.size[at]!;
-        this.seconds[to] = this.seconds[at]!;
-        this.flags[to] = this.flags[at]!;
-        this.modseq[to] = this.modseq[at]!;
-        this.keywordSet[to] = this.keywordSet[at]!;
-        this.#nameAt[to] = this.#nameAt[at]!;
-        this.#nameBytes[to] = this.#nameBytes[at]!;
-      }
-      to++;
+    const uid = new Uint32Array(this.uid.length);
+    const movable = this.#movable();
+    let to = indices[0]!;
+    uid.set(this.uid.subarray(0, to));
+    for (const [order, at] of indices.entries()) {
+      this.#namesDead += this.#nameBytes[at]!;
+      const from = at + 1;
+      const end = indices[order + 1] ?? this.count;
+      uid.set(this.uid.subarray(from, end), to);
+      for (const column of movable) column.copyWithin(to, from, end);
+      to += end - from;
     }
     this.uid = uid;
     this.count = to;
     if (this.#namesDead > 4096 && this.#namesDead * 2 > this.#namesEnd) this.#packNames();
+  }
+
+  /** Columns that nobody else holds. */
+  #movable(): readonly { copyWithin(target: number, start: number, end: number): unknown }[] {
+    return [this.size, this.seconds, this.flags, this.modseq, this.keywordSet, this.#nameAt, this.#nameBytes];
   }
 
   #putName(at: number, name: string): void {

@@ -117,6 +117,23 @@ test('flags another program shows while the account is closed are taken over', a
   expect(inbox.facts(1)).toMatchObject({ flags: flagBit.seen, keywords: ['k'] });
 });
 
+test('flags set by us and by another program at the same time are both kept', async () => {
+  await put(inbox, 'x');
+  const cur = path.join(maildir, 'cur');
+  const [name] = await readdir(cur);
+  const changed = inbox.changeFlags([1], { how: 'add', flags: flagBit.flagged, keywords: [] });
+  await rename(path.join(cur, name!), path.join(cur, `${name}S`));
+  await changed;
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  await inbox.refresh();
+  expect(inbox.flagsOf(1)).toBe(flagBit.flagged | flagBit.seen);
+  await store.close();
+  expect(await readdir(cur)).toEqual([`${name}FS`]);
+  store = await bench.open();
+  inbox = await store.folder('INBOX');
+  expect(inbox.flagsOf(1)).toBe(flagBit.flagged | flagBit.seen);
+});
+
 test('a message renamed by another program between look and opening is still read', async () => {
   await put(inbox, 'text');
   const [name] = await readdir(path.join(maildir, 'cur'));
