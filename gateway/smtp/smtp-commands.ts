@@ -157,8 +157,11 @@ export class SmtpCommands {
     if ('reply' in read) return read.reply;
     const { command } = read;
     if (account !== undefined && !senderBelongsTo(command.address, account)) return replies.notYourAddress;
+    // Haraka's grammar knows no `_` in a domain, which mail in the field has: where no plugin of Haraka's looks at
+    // the sender, it need not parse one
+    const path = this.#door.haraka.hasPlugins ? command.path : '<>';
     const proceed = () =>
-      this.#control.feed(`MAIL FROM:${command.path}`, replies.senderOk, (accepted) => {
+      this.#control.feed(`MAIL FROM:${path}`, replies.senderOk, (accepted) => {
         if (!accepted) return;
         this.#mail = { from: command.address, sizeBytes: command.sizeBytes, recipients: new Set() };
       });

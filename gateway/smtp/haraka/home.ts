@@ -56,7 +56,8 @@ function harakaFiles(home: string, facts: HarakaHomeFacts): Record<string, strin
       `spool_dir=${path.join(home, 'spool')}`,
       `spool_after=${spoolMemoryBytesMax}`,
       'strict_rfc1869=false',
-      'postel=false',
+      // senders with local parts over 64 bytes exist
+      'postel=true',
       'smtputf8=false',
       '[haproxy]',
       'enabled=false',
