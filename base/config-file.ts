@@ -46,7 +46,7 @@ export function parseConfig(text: string, name: string): ConfigFile {
   }
   const lines = findKeyLines(text);
   const place: Place = (key) => `${name}:${lines.get(key) ?? lines.get(key.split('.')[0]!) ?? 1} ${key}`;
-  return { name, root, place, plugins: readPlugins(root['plugin'], place) };
+  return { name, root, place, plugins: readPlugins(root.plugin, place) };
 }
 
 /** What stands when there is no configuration file. */

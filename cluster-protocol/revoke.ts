@@ -3,7 +3,7 @@
  * shards need not wait for the leases to run out. Only a process that no longer
  * exists may be treated so: it cannot act (DESIGN section 1, supervisor).
  */
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { errnoOf } from '../base/fault.ts';
 import type { MemberRecord } from './link.ts';
 import { type Registry, registryKey } from './registry.ts';
@@ -43,7 +43,7 @@ export function isProcessGone(identity: string): boolean {
   if (own.length !== 4 || boot !== own[0] || namespace !== own[1] || !/^\d{1,10}$/.test(pid ?? ''))
     return false;
   try {
-    return startTimeOf(Number(pid)) !== startTime;
+    return startTimeOf(Number(pid)) !== startTime || hasEnded(Number(pid));
   } catch (error) {
     return errnoOf(error) === 'ENOENT';
   }
@@ -67,6 +67,16 @@ export async function revokeGoneMembers(registry: Registry): Promise<string[]> {
     gone.push(entry.key.slice(registryKey.memberPrefix.length));
   }
   return gone;
+}
+
+/**
+ * proc(5), state Z: it has ended, and only its parent has not asked for the exit code. The other threads of a killed
+ * process may outlive the first one in a call to the disk: it has ended when no other is left.
+ */
+function hasEnded(pid: number): boolean {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const state = stat.charAt(stat.lastIndexOf(')') + 2);
+  return state === 'Z' && readdirSync(`/proc/${pid}/task`).length <= 1;
 }
 
 /** proc(5): field 22 of /proc/PID/stat; the second field, in parentheses, may hold anything. */

@@ -3,7 +3,6 @@
  * supervisor can name the one that runs, or end what a killed one left behind.
  * The lock itself is the kernel's, on the registry's file: this is only paper.
  */
-import { readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -99,21 +98,9 @@ export class ProcessRecord {
   }
 }
 
-/** The pid of an identity, while a process with exactly this identity runs; a zombie runs no more. */
+/** The pid of an identity, while a process with exactly this identity runs. */
 function livePid(identity: string): number | undefined {
   const pid = Number(identity.split(' ')[2]);
   if (!Number.isSafeInteger(pid) || pid <= 1 || isProcessGone(identity)) return undefined;
-  if (processIdentity(pid) !== identity || isReapable(pid)) return undefined;
-  return pid;
-}
-
-/** All its threads have ended and only its parent has not asked for the exit code (proc(5), state Z). */
-function isReapable(pid: number): boolean {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const state = stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3);
-    return state === 'Z' && readdirSync(`/proc/${pid}/task`).length <= 1;
-  } catch {
-    return true;
-  }
+  return processIdentity(pid) === identity ? pid : undefined;
 }
