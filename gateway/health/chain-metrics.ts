@@ -48,14 +48,15 @@ export function countingChain(chain: Chain, metrics: Metrics): Chain {
       }
       chain.tell(report, session, ...rest);
     },
-    async ask(question, session, ...rest) {
-      const verdict = await chain.ask(question, session, ...rest);
-      if (question === 'message') {
+    ask(question, session, ...rest) {
+      const asked = chain.ask(question, session, ...rest);
+      if (question !== 'message') return asked;
+      return asked.then((verdict) => {
         if (verdict.word === 'defer') metrics.messages.inc({ outcome: 'deferred' });
         if (verdict.word === 'reject' || verdict.word === 'disconnect')
           metrics.messages.inc({ outcome: 'refused' });
-      }
-      return verdict;
+        return verdict;
+      });
     },
   };
 }

@@ -22,6 +22,8 @@ import { isRefusal } from './wording.ts';
 
 /** Answers to pipelined commands leave together, up to about this much. */
 const gatherCharsMax = 16 * 1024;
+/** A name that cannot be an account is shown to plugins and the log up to this length. */
+const typedCharsMax = 512;
 /** How long a client that was told goodbye may take to close. */
 const lingerMs = 2000;
 
@@ -207,7 +209,12 @@ export class LoginConnection {
     this.#busy = true;
     this.#socket.pause();
     const startedMs = performance.now();
-    const attempt = attemptOf(login);
+    const user = accountOf(login.user);
+    // What plugins see: the canonical name, or what was typed.
+    const attempt: LoginAttempt = {
+      user: user ?? login.user.slice(0, typedCharsMax),
+      mechanism: login.mechanism,
+    };
     const note = (outcome: 'ok' | 'failed' | 'refused' | 'unavailable'): void => {
       metrics.logins.inc({ protocol: session.protocol, outcome });
       log.info(
@@ -229,7 +236,6 @@ export class LoginConnection {
         note('refused');
         return this.#goOn(dialog.loginJudged(verdict));
       }
-      const user = accountOf(login.user);
       const opened =
         user === undefined
           ? ({ outcome: 'refused', reason: 'credentials' } as const)
@@ -338,11 +344,6 @@ export class LoginConnection {
 export interface LoginConnectionOwner {
   loggedIn(connection: LoginConnection, socket: Socket, stream: Splice['stream'], rest: Buffer): void;
   ended(connection: LoginConnection, reason: string): void;
-}
-
-/** What plugins see: the canonical name, or what was typed. */
-function attemptOf(login: LoginAsked): LoginAttempt {
-  return { user: accountOf(login.user) ?? login.user.slice(0, 512), mechanism: login.mechanism };
 }
 
 function accountOf(user: string): string | undefined {
