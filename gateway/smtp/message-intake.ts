@@ -1,20 +1,19 @@
 /** A message from 354 to its reply: what receives it, where it lies, what becomes of it. */
-import type { Address } from '../../cluster-protocol/ids.ts';
 import type { MutableSession } from '../session/session.ts';
 import { DataReceiver } from './data-receiver.ts';
 import type { DoorShared } from './door-shared.ts';
 import { MailDelivery } from './mail-delivery.ts';
 import type { Reply } from './reply.ts';
+import type { Mail } from './smtp-commands.ts';
 import { Spool } from './spool.ts';
 import { stuffDots } from './stuff-dots.ts';
 
 export interface IntakeFacts {
   readonly door: DoorShared;
   readonly session: MutableSession;
-  /** `<trace>.<number of the message on this connection>` */
-  readonly id: string;
-  readonly from: string;
-  readonly recipients: readonly Address[];
+  readonly mail: Mail;
+  /** Of the messages on this connection. */
+  readonly number: number;
   readonly extended: boolean;
   /** The spool cannot keep up: read no more until `resume`. */
   pause(): void;
@@ -27,10 +26,16 @@ export class MessageIntake {
   readonly #spool: Spool;
 
   constructor(facts: IntakeFacts) {
-    const { settings, spools } = facts.door;
-    const spool = new Spool(spools, `${facts.from}\0`, facts.resume);
+    const { door, session, mail, extended } = facts;
+    const { settings, spools } = door;
+    const spool = new Spool(spools, `${mail.from}\0`, facts.resume);
     this.#spool = spool;
-    this.delivery = new MailDelivery({ ...facts, spool });
+    this.delivery = new MailDelivery({
+      ...{ door, session, extended, spool },
+      id: `${session.id}.${facts.number}`,
+      from: mail.from,
+      recipients: [...mail.recipients],
+    });
     this.#receiver = new DataReceiver(
       {
         messageBytesMax: settings['smtp.message_size_max'],

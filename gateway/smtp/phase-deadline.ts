@@ -4,6 +4,9 @@
  * clock is armed again only when it goes off early, not each time.
  */
 import type { Deadline, Deadlines } from '../net/deadline.ts';
+import type { Session } from '../session/session.ts';
+import type { GatewaySettings } from '../settings.ts';
+import type { SmtpRole } from './door-shared.ts';
 
 export class PhaseDeadline {
   readonly #clock: Deadlines;
@@ -40,4 +43,20 @@ export class PhaseDeadline {
       else this.#passed();
     });
   }
+}
+
+/** How long the next command may take: the idle time, and before the first one or a login no more than that in all. */
+export function commandWaitMs(
+  settings: GatewaySettings,
+  session: Session,
+  role: SmtpRole,
+  commandCount: number,
+): number {
+  const sinceStartMs = Date.now() - session.startedAtMs;
+  let ms = settings['smtp.idle_timeout'];
+  if (commandCount === 0) ms = Math.min(ms, settings['net.greeting_timeout'] - sinceStartMs);
+  if (role !== 'mx' && session.account === undefined) {
+    ms = Math.min(ms, settings['net.login_timeout'] - sinceStartMs);
+  }
+  return Math.max(0, ms);
 }

@@ -6,25 +6,20 @@
 import type { Socket } from 'node:net';
 import type { MutableSession } from '../session/session.ts';
 import { ClientSocket } from './client-socket.ts';
-import { takeLine } from './command-line.ts';
+import { CommandReader } from './command-reader.ts';
+import { connectionRecord } from './connection-record.ts';
 import type { DoorShared, SmtpRole } from './door-shared.ts';
 import { HarakaDialog } from './haraka/dialog.ts';
 import { MessageIntake } from './message-intake.ts';
-import { PhaseDeadline } from './phase-deadline.ts';
+import { commandWaitMs, PhaseDeadline } from './phase-deadline.ts';
 import { type Reply, renderReply, replies, replyFor } from './reply.ts';
-import { saslLineBytesMax } from './sasl.ts';
 import { Settlement } from './settlement.ts';
 import { type CommandControl, SmtpCommands } from './smtp-commands.ts';
 
-/** RFC 5321 4.5.3.1.4 asks for 512; extensions add to it. CR LF included. */
-const commandBytesMax = 4096;
 /** What a client may send while it has to wait. */
 const pendingBytesMax = 64 * 1024;
 /** RFC 5321 4.5.3.2.6: a sender waits ten minutes for the reply to its dot; nobody waits longer here. */
 const busyMsMax = 600_000;
-
-const httpVerb = /^(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI) /;
-const nothing = Buffer.alloc(0);
 
 /** `login`: the next line belongs to an AUTH exchange. `busy`: an answer is on its way. */
 type Phase = 'greeting' | 'command' | 'login' | 'busy' | 'data' | 'ended';
@@ -39,12 +34,11 @@ export class SmtpSession implements CommandControl {
   readonly #commands: SmtpCommands;
   readonly #deadline: PhaseDeadline;
   readonly #settlement: Settlement;
+  readonly #pending = new CommandReader();
   #phase: Phase = 'greeting';
-  #pending: Buffer = nothing;
   #stopping = false;
   #handshaking = false;
   #clientEnded = false;
-  #wake: (() => void) | undefined;
   #whenAnswered: ((accepted: boolean) => void) | undefined;
   #intake: MessageIntake | undefined;
   #reply = '';
@@ -92,7 +86,7 @@ export class SmtpSession implements CommandControl {
     const implicitTls = this.#role === 'submissions';
     if (!implicitTls) this.#client.read();
     const verdict = await chain.ask('connect', this.facts, {
-      spokeFirst: (waitMs) => (implicitTls ? Promise.resolve(false) : this.#spokeFirst(waitMs)),
+      spokeFirst: (waitMs) => (implicitTls ? Promise.resolve(false) : this.#pending.arrived(waitMs)),
     });
     if (this.#isEnded()) return;
     const refusal = replyFor('connect', verdict);
@@ -103,11 +97,7 @@ export class SmtpSession implements CommandControl {
       return;
     }
     if (implicitTls && !(await this.#startTls(false))) return;
-    if (this.#stopping) {
-      this.#sayAndEnd(replies.stopping, 'stopping');
-      return;
-    }
-    this.#phase = 'busy';
+    this.#phase = 'busy'; // a door that is closing says so in place of taking the first command
     const { address, port } = this.facts.client;
     this.#haraka.open(address, port, { code: 220, text: `${hostname} ESMTP` });
   }
@@ -141,20 +131,6 @@ export class SmtpSession implements CommandControl {
     return true;
   }
 
-  async #spokeFirst(waitMs: number): Promise<boolean> {
-    if (this.#pending.length === 0 && !this.#isEnded()) {
-      await new Promise<void>((done) => {
-        const timer = setTimeout(done, waitMs);
-        this.#wake = () => {
-          clearTimeout(timer);
-          done();
-        };
-      });
-      this.#wake = undefined;
-    }
-    return this.#pending.length > 0;
-  }
-
   /** What was sent is still answered; then there is nothing to wait for. */
   #halfClosed(): void {
     this.#clientEnded = true;
@@ -172,34 +148,17 @@ export class SmtpSession implements CommandControl {
   #finish(reason: string): void {
     if (this.#phase === 'ended') return;
     this.#phase = 'ended';
-    this.#pending = nothing;
+    this.#pending.clear();
     this.#deadline.cancel();
-    this.#wake?.();
     this.#settlement.forget();
     this.#intake?.delivery.abandon();
     this.#haraka.close();
     const { chain, log } = this.#door;
-    const { facts } = this;
-    chain.tell('disconnected', facts);
-    log.info(
-      {
-        trace: facts.id,
-        protocol: facts.protocol,
-        client: facts.client.address,
-        port: facts.client.port,
-        listener: facts.listener,
-        tls: facts.tls && `${facts.tls.version} ${facts.tls.cipher}`,
-        helo: facts.greeting,
-        account: facts.account,
-        ...this.#counts,
-        refusedRecipients: this.#commands.refusedRecipients,
-        bytesIn: this.#client.bytesIn,
-        bytesOut: this.#client.bytesOut,
-        ms: Date.now() - facts.startedAtMs,
-        end: this.#endReason || reason,
-      },
-      'smtp connection',
-    );
+    chain.tell('disconnected', this.facts);
+    const { bytesIn, bytesOut } = this.#client;
+    const { refusedRecipients } = this.#commands;
+    const counts = { ...this.#counts, refusedRecipients, bytesIn, bytesOut };
+    log.info(connectionRecord(this.facts, counts, this.#endReason || reason), 'smtp connection');
     this.#ended(this);
   }
 
@@ -211,8 +170,7 @@ export class SmtpSession implements CommandControl {
       this.#onMessageBytes(bytes);
       return;
     }
-    this.#pending = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes]);
-    this.#wake?.();
+    this.#pending.push(bytes);
     if (this.#phase === 'command' || this.#phase === 'login') this.#pump();
     else if (this.#pending.length > pendingBytesMax) this.#client.pause();
   }
@@ -228,7 +186,7 @@ export class SmtpSession implements CommandControl {
         this.#client.pause();
         return;
       }
-      if (this.#pending.length === 0 || !this.#takeCommand()) break;
+      if (!this.#takeCommand()) break;
     }
     if (this.#isEnded()) return;
     // replies to a pipelined group leave together, with the last command of the group
@@ -238,31 +196,14 @@ export class SmtpSession implements CommandControl {
 
   /** @returns False when a whole line has not come yet, or never will. */
   #takeCommand(): boolean {
-    const begins = this.#pending.toString('latin1', 0, 16);
-    if (begins[0] === '\x16' && this.#counts.commands === 0) {
-      this.#sayAndEnd(replies.notSmtp, 'tls on a plain port');
-      return false;
-    }
-    const sasl = this.#phase === 'login' || /^auth /i.test(begins);
-    const taken = takeLine(this.#pending, sasl ? saslLineBytesMax : commandBytesMax);
-    if (taken === 'more') return false;
-    // a web page that makes a browser talk to us (CASES 63)
-    if (httpVerb.test(begins)) {
-      this.#sayAndEnd(replies.notSmtp, 'http');
-      return false;
-    }
-    if ('fault' in taken) {
-      const said = {
-        'too-long': replies.commandTooLong,
-        'bare-newline': replies.bareNewlineInCommand,
-        'nul-byte': replies.nulInCommand,
-      };
-      this.#counts.errors += 1;
-      this.#sayAndEnd(said[taken.fault], taken.fault);
-      return false;
-    }
-    this.#pending = taken.rest;
     const login = this.#phase === 'login';
+    const taken = this.#pending.take(login, this.#counts.commands === 0);
+    if (taken === undefined) return false;
+    if ('reply' in taken) {
+      this.#counts.errors += 1;
+      this.#sayAndEnd(taken.reply, taken.reason);
+      return false;
+    }
     this.#phase = 'command';
     if (!login) this.#counts.commands += 1;
     const reply = login ? this.#commands.loginLine(taken.line) : this.#commands.command(taken.line);
@@ -319,16 +260,8 @@ export class SmtpSession implements CommandControl {
     if (this.#clientEnded && this.#phase !== 'busy') this.#sayAndEnd(undefined, 'client closed');
   }
 
-  /** Waiting for a command: the idle time, and before the first one or login no more than that time in all. */
   #awaitCommand(): void {
-    const { settings } = this.#door;
-    const sinceStartMs = Date.now() - this.facts.startedAtMs;
-    let ms = settings['smtp.idle_timeout'];
-    if (this.#counts.commands === 0) ms = Math.min(ms, settings['net.greeting_timeout'] - sinceStartMs);
-    if (this.#role !== 'mx' && this.facts.account === undefined) {
-      ms = Math.min(ms, settings['net.login_timeout'] - sinceStartMs);
-    }
-    this.#deadline.set(Math.max(0, ms));
+    this.#deadline.set(commandWaitMs(this.#door.settings, this.facts, this.#role, this.#counts.commands));
   }
 
   #harakaAnswered(code: number): void {
@@ -377,11 +310,11 @@ export class SmtpSession implements CommandControl {
     this.#busy();
     this.#deadline.set(this.#door.settings['net.greeting_timeout']);
     // RFC 3207 4.2: nothing that came before TLS is a command
-    this.#pending = nothing;
+    this.#pending.clear();
     this.#startTls(true).then(
       (secure) => {
         if (!secure || this.facts.tls === undefined) return;
-        this.#pending = nothing;
+        this.#pending.clear();
         whenDone();
         this.#haraka.startedTls(this.facts.tls, () => this.#next());
       },
@@ -409,9 +342,8 @@ export class SmtpSession implements CommandControl {
     this.#intake = new MessageIntake({
       door: this.#door,
       session: this.facts,
-      id: `${this.facts.id}.${this.#counts.messages}`,
-      from: mail.from,
-      recipients: [...mail.recipients],
+      mail,
+      number: this.#counts.messages,
       extended: this.#commands.extended,
       pause: () => this.#client.pause(),
       resume: () => this.#phase === 'data' && this.#client.read(),
@@ -422,8 +354,7 @@ export class SmtpSession implements CommandControl {
     this.#deadline.set(this.#door.settings['smtp.data_timeout']);
     this.#client.flush();
     this.#client.read();
-    const early = this.#pending;
-    this.#pending = nothing;
+    const early = this.#pending.takeAll();
     if (early.length > 0) this.#onMessageBytes(early);
   }
 
@@ -438,7 +369,7 @@ export class SmtpSession implements CommandControl {
       return;
     }
     if (used === -1) return;
-    this.#pending = bytes.subarray(used);
+    this.#pending.push(bytes.subarray(used));
     this.#busy();
     // read on: what comes before the reply must not be taken for a sign that the client has seen it
     this.#client.read();
@@ -451,20 +382,9 @@ export class SmtpSession implements CommandControl {
       return;
     }
     this.#whenAnswered = () => this.#messageAnswered(intake);
-    if (this.#door.haraka.hasPlugins) this.#showHaraka(intake);
-    else this.#haraka.dot();
-  }
-
-  /** Haraka's plugins get the message as it came; what is stored is ours, whatever Haraka makes of it. */
-  #showHaraka(intake: MessageIntake): void {
-    this.later(async () => {
-      for await (const piece of intake.asSent()) {
-        if (this.#isEnded() || !this.#haraka.inData) return undefined;
-        this.#haraka.data(piece);
-      }
-      if (!this.#isEnded()) this.#haraka.dot();
-      return undefined;
-    });
+    if (!this.#door.haraka.hasPlugins) this.#haraka.dot();
+    // its plugins get the message as it came; what is stored is ours, whatever they make of it
+    else this.#haraka.message(intake.asSent()).catch((error) => this.#failed(error));
   }
 
   #messageAnswered(intake: MessageIntake): void {

@@ -56,9 +56,14 @@ export class HarakaDialog {
     this.#socket?.feed(Buffer.from(`${line}\r\n`, 'latin1'));
   }
 
-  /** A piece of a message, as it came over the wire. */
-  data(bytes: Buffer): void {
-    this.#socket?.feed(bytes);
+  /** A whole message as it came over the wire, without its final dot, and then that. */
+  async message(pieces: AsyncIterable<Buffer>): Promise<void> {
+    for await (const piece of pieces) {
+      // Haraka may have refused it half way
+      if (this.#closed || !this.inData) return;
+      this.#socket?.feed(piece);
+    }
+    if (!this.#closed) this.dot();
   }
 
   /** The final dot. */

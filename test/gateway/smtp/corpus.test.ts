@@ -156,3 +156,17 @@ test('a closing door lets the message under way in, and nothing after it', async
     await own.stop();
   }
 });
+
+test('an idle connection holds little', async () => {
+  const own = await Door.start();
+  try {
+    const warm = await Promise.all(Array.from({ length: 50 }, () => own.greeted()));
+    const before = (await own.stats()).heldBytes;
+    const clients = await Promise.all(Array.from({ length: 300 }, () => own.greeted()));
+    const perConnection = ((await own.stats()).heldBytes - before) / clients.length;
+    expect(perConnection).toBelessThan(24 * 1024);
+    for (const client of [...warm, ...clients]) client.destroy();
+  } finally {
+    await own.stop();
+  }
+});
