@@ -53,6 +53,7 @@ const logFlushMs = 200;
 
 /** What has to be undone when the process is told to stop, whatever it has come to. */
 let stop: (reason: string) => Promise<void> = async () => {};
+let stopping = false;
 
 async function start(memberStart: MemberStart): Promise<void> {
   const layout = layoutOf(memberStart.data);
@@ -103,7 +104,11 @@ async function start(memberStart: MemberStart): Promise<void> {
     }
   });
   const doors: Record<string, Door> = {
-    smtp: { protocol: 'smtp', halfOpen: true, accept: (socket, session) => smtp.accept(socket, session, 'mx') },
+    smtp: {
+      protocol: 'smtp',
+      halfOpen: true,
+      accept: (socket, session) => smtp.accept(socket, session, 'mx'),
+    },
     submission: {
       protocol: 'submission',
       halfOpen: true,
@@ -274,8 +279,13 @@ async function release(): Promise<string> {
   return (JSON.parse(text) as { version: string }).version;
 }
 
-onDrain((reason) => stop(reason));
+onDrain((reason) => {
+  stopping = true;
+  return stop(reason);
+});
 start(memberStartFromArgs()).catch((error: unknown) => {
+  // What was being opened was closed under it: the end is under way already, and in order.
+  if (stopping) return;
   const fault = Fault.from(error);
   process.stderr.write(`gateway: ${fault.message}\n`);
   if (fault.whose === 'bug') process.stderr.write(`${fault.stack}\n`);
