@@ -3,9 +3,9 @@
  * it, so that login and request are one round trip and only the owner remembers
  * what verified.
  */
-import { type OutgoingHttpHeaders, sensitiveHeaders } from 'node:http2';
-import { isIPv6 } from 'node:net';
+import type { OutgoingHttpHeaders } from 'node:http2';
 import { type Credentials, linkHeader } from '../../cluster-protocol/link.ts';
+import { clientHeaders, credentialHeaders } from '../routing/headers.ts';
 import type { Session } from '../session/session.ts';
 import type { HeaderFields } from './refusals.ts';
 
@@ -31,17 +31,15 @@ export function ownerHeaders(
   credentials: Credentials,
   request: OwnerRequest,
 ): OutgoingHttpHeaders {
-  const { address, port } = session.client;
   const headers: OutgoingHttpHeaders = {
-    [linkHeader.client]: isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`,
+    ...clientHeaders(session),
+    ...credentialHeaders(credentials),
+    // A connection carries many requests: each has a trace of its own that starts with the connection's.
     [linkHeader.trace]: request.trace,
-    [linkHeader.credentials]: Buffer.from(JSON.stringify(credentials)).toString('base64'),
     [linkHeader.httpMethod]: request.method,
     [linkHeader.httpPath]: request.path,
     [linkHeader.httpAuthority]: request.authority,
-    [sensitiveHeaders as unknown as string]: [linkHeader.credentials],
   };
-  if (session.tls !== undefined) headers[linkHeader.tls] = `${session.tls.version} ${session.tls.cipher}`;
   if (request.contentType !== undefined && /^[\x20-\x7e]{1,255}$/.test(request.contentType)) {
     headers[linkHeader.httpContentType] = request.contentType;
   }
