@@ -12,7 +12,7 @@ import { SimRegistry } from './sim-registry.ts';
 import { Timeline } from './timeline.ts';
 
 const faultyMs = 12_000;
-const quietMs = 12_000;
+const quietMs = 20_000;
 
 export interface ScheduleResult {
   readonly steps: number;
@@ -62,7 +62,7 @@ export function runSchedule(seed: number, mutant?: Mutant): ScheduleResult {
   };
   const expire = (): void => {
     registry.expire(timeline.nowMs);
-    timeline.after(20, expire);
+    timeline.at(Math.max(timeline.nowMs + 5, registry.nextDeadlineMs), expire);
   };
   const count = 2 + Math.floor(random.between(0, 3));
   for (let number = 1; number <= count; number++)

@@ -58,6 +58,8 @@ export class SimBackend {
   /** Per group of keys: events up to this revision are known. */
   readonly #known = new Map<readonly string[], number>();
   #picture: RegistryEntry[] = [];
+  /** What the watch brought while lists were under way; a real watch starts from the list's revision. */
+  #early: WatchEvent[] = [];
   #watchAtMs = 0;
   #releasing = false;
 
@@ -154,13 +156,17 @@ export class SimBackend {
     this.#call(
       (registry, nowMs) => registry.grant(leaseMs, nowMs),
       (lease) => {
-        if (lease === undefined) return again();
+        if (lease === undefined) {
+          again();
+          return;
+        }
         const value = JSON.stringify({ id: this.id, role: 'backend', incarnation: this.incarnation });
         const key = registryKey.member(this.id);
         this.#transact([{ key, is: 'absent' }], [{ put: key, value, lease }], (result) => {
           // Unknown: a process that cannot tell whether it is registered starts over.
-          if (result === undefined) return this.die();
-          if (!result.done) return again();
+          if (result === undefined) this.die();
+          if (result?.done === false) again();
+          if (result?.done !== true) return;
           this.lease = lease;
           this.#view = leaseGranted(leaseMs, marginMs, sentAtMs);
           this.#config = {
@@ -180,13 +186,16 @@ export class SimBackend {
   #renew(): void {
     if (this.#view === undefined) return;
     const checksLease = this.#world.mutant !== 'no-lease-check';
-    if (checksLease && !leaseIsGood(this.#view, this.#clockMs)) return this.die();
+    if (checksLease && !leaseIsGood(this.#view, this.#clockMs)) {
+      this.die();
+      return;
+    }
     this.#timer(renewEveryMs(this.#view), () => this.#renew());
     const sentAtMs = this.#clockMs;
     this.#call(
       (registry, nowMs) => registry.renew(this.lease, nowMs),
       (renewed) => {
-        if (renewed === false && checksLease) return this.die();
+        if (renewed === false && checksLease) this.die();
         if (renewed !== true || !leaseIsGood(this.#view!, this.#clockMs)) return;
         this.#view =
           this.#world.mutant === 'lease-from-answer'
@@ -205,16 +214,22 @@ export class SimBackend {
     if (this.#world.random.chance(0.5)) groups.reverse();
     this.#known.clear();
     this.#picture = [];
+    this.#early = [];
     const next = (): void => {
       const group = groups.shift();
       if (group === undefined) {
         this.#takeMaps(this.#picture);
-        return this.#control({ kind: 'picture', entries: this.#picture, nowMs: this.#clockMs });
+        this.#control({ kind: 'picture', entries: this.#picture, nowMs: this.#clockMs });
+        for (const event of this.#early.splice(0)) this.#event(event);
+        return;
       }
       this.#call(
         (registry) => registry.list(group),
         (list) => {
-          if (list === undefined) return this.#timer(50, () => this.#readAll());
+          if (list === undefined) {
+            this.#timer(50, () => this.#readAll());
+            return;
+          }
           this.#known.set(group, list.revision);
           this.#picture = this.#picture.concat(list.entries);
           next();
@@ -225,14 +240,12 @@ export class SimBackend {
   }
 
   #event(event: WatchEvent): void {
+    if (this.#known.size < 2) {
+      this.#early.push(event);
+      return;
+    }
     for (const [prefixes, revision] of this.#known) {
       if (event.revision <= revision || !prefixes.some((prefix) => event.key.startsWith(prefix))) continue;
-      // Between the two lists of a picture the first one's keys go on changing.
-      if (this.#known.size < 2) {
-        this.#picture = this.#picture.filter((entry) => entry.key !== event.key);
-        if (event.kind === 'put') this.#picture.push(event);
-        continue;
-      }
       if (event.kind === 'put') this.#takeMaps([event]);
       this.#control({ kind: 'event', event, nowMs: this.#clockMs });
     }
@@ -276,15 +289,18 @@ export class SimBackend {
     for (const entry of entries) {
       if (entry.key !== registryKey.shardMap) continue;
       const { lost } = this.holdings.takeMap(decodeShardMap(entry.value), entry.revision);
-      if (lost > 0) return this.die();
-      this.#release();
+      if (lost > 0) this.die();
+      else this.#release();
     }
   }
 
   #release(): void {
     if (this.#releasing) return;
     const leaving = this.holdings.leaving();
-    if (leaving === undefined) return this.#writeReleased();
+    if (leaving === undefined) {
+      this.#writeReleased();
+      return;
+    }
     this.#releasing = true;
     this.#timer(this.#world.random.between(1, 200), () => {
       this.holdings.letGo(leaving);
@@ -307,7 +323,10 @@ export class SimBackend {
     this.#call(
       (registry) => registry.entries.get(key) ?? null,
       (before) => {
-        if (before === undefined) return again();
+        if (before === undefined) {
+          again();
+          return;
+        }
         if (before?.value === value && before.lease === this.lease) {
           this.#releasing = false;
           return;

@@ -59,6 +59,13 @@ export class SimRegistry {
     for (const [lease, { deadlineMs }] of [...this.#leases]) if (deadlineMs <= nowMs) this.revoke(lease);
   }
 
+  /** When the next lease runs out, as things stand; at most a little later than a lease granted meanwhile. */
+  get nextDeadlineMs(): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const { deadlineMs } of this.#leases.values()) next = Math.min(next, deadlineMs);
+    return Number.isFinite(next) ? next : 0;
+  }
+
   #apply(changes: readonly Change[]): void {
     if (changes.length === 0) return;
     const revision = ++this.revision;
