@@ -55,7 +55,7 @@ export const emptyConfig: ConfigFile = { name: '', root: {}, place: (key) => key
 function readPlugins(raw: unknown, place: Place): readonly PluginEntry[] | undefined {
   if (raw === undefined) return undefined;
   if (!Array.isArray(raw))
-    throw new Fault('bad-config', `${place('plugin')}: plugins are written [[plugin]], with double brackets`);
+    throw new Fault('bad-config', `${place('plugin')}: a plugin is not a table; write [[plugin]], with double brackets`);
   return raw.map((entry: Record<string, unknown>, index) => {
     const here: Place = (key) => place(`plugin[${index}].${key}`).replace(`plugin[${index}].`, 'plugin.');
     const { use, mode = 'enforce', ...options } = entry;
@@ -95,6 +95,11 @@ export function refuseUnknownKeys(file: ConfigFile, ...tables: readonly Settings
       }
     }
     if (path === 'plugin') return;
+    if ([...known].some((key) => key.startsWith(`${path}.`)))
+      throw new Fault(
+        'bad-config',
+        `${file.place(path)}: this is a table; write [${path}] and its settings below`,
+      );
     const near = nearest(path, known);
     throw new Fault(
       'bad-config',
