@@ -1,10 +1,10 @@
 /** What all sessions of the SMTP door share. */
 import type { Log } from '../../base/log.ts';
 import type { Deadlines } from '../net/deadline.ts';
+import type { TlsContexts } from '../net/tls-contexts.ts';
 import type { Chain } from '../plugin-host/chain.ts';
 import type { Router } from '../routing/router.ts';
 import type { GatewaySettings } from '../settings.ts';
-import type { TlsContexts } from '../net/tls-contexts.ts';
 import type { Haraka } from './haraka/haraka.ts';
 import type { SpoolRoom } from './spool.ts';
 

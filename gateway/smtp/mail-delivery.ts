@@ -10,9 +10,9 @@ import type { Envelope, Message } from '../plugins/api.ts';
 import type { MutableSession } from '../session/session.ts';
 import { headerValues } from './data-receiver.ts';
 import { replyForAnswers } from './delivery.ts';
+import type { DoorShared } from './door-shared.ts';
 import type { HarakaTransaction } from './haraka/types.ts';
 import { type Reply, renderReply, replies, replyFor } from './reply.ts';
-import type { DoorShared } from './door-shared.ts';
 import type { Spool } from './spool.ts';
 import { traceHeader } from './trace-header.ts';
 

@@ -12,9 +12,9 @@ import {
   canonicalLocalPart,
 } from '../../cluster-protocol/ids.ts';
 import type { MutableSession } from '../session/session.ts';
+import type { DoorShared, SmtpRole } from './door-shared.ts';
 import type { EnvelopeCommand } from './envelope-command.ts';
 import { type Reply, replies, replyFor } from './reply.ts';
-import type { DoorShared, SmtpRole } from './door-shared.ts';
 
 type Checked = { readonly address: Address } | { readonly reply: Reply };
 

@@ -7,13 +7,13 @@ import path from 'node:path';
 import type { DataLayout } from '../../base/layout.ts';
 import type { Log } from '../../base/log.ts';
 import { Deadlines } from '../net/deadline.ts';
+import type { TlsContexts } from '../net/tls-contexts.ts';
 import type { Chain } from '../plugin-host/chain.ts';
 import type { Router } from '../routing/router.ts';
 import type { MutableSession } from '../session/session.ts';
 import type { GatewaySettings } from '../settings.ts';
-import type { TlsContexts } from '../net/tls-contexts.ts';
-import { harakaHomeOf, loadHaraka } from './haraka/haraka.ts';
 import type { DoorShared, SmtpRole } from './door-shared.ts';
+import { harakaHomeOf, loadHaraka } from './haraka/haraka.ts';
 import { SmtpSession } from './smtp-session.ts';
 import { SpoolRoom } from './spool.ts';
 

@@ -164,7 +164,7 @@ test('an idle connection holds little', async () => {
     const before = (await own.stats()).heldBytes;
     const clients = await Promise.all(Array.from({ length: 300 }, () => own.greeted()));
     const perConnection = ((await own.stats()).heldBytes - before) / clients.length;
-    expect(perConnection).toBelessThan(24 * 1024);
+    expect(perConnection).toBeLessThan(24 * 1024);
     for (const client of [...warm, ...clients]) client.destroy();
   } finally {
     await own.stop();
