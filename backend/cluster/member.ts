@@ -217,13 +217,15 @@ export class Member {
     this.#releasing = true;
     try {
       while (!this.#end.signal.aborted) {
+        const { revision } = this.holdings;
         const leaving = this.holdings.leaving();
         if (leaving !== undefined) {
           await this.#options.leave(leaving);
           this.holdings.letGo(leaving);
         }
         const written = await this.#writeReleased();
-        if (leaving === undefined && written) return;
+        // A map that came while this was written has been passed over by `#takeMap`: look again.
+        if (leaving === undefined && written && this.holdings.revision === revision) return;
         if (!written) await sleep(50, undefined, { ref: false });
       }
     } catch (error) {

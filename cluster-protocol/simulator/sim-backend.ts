@@ -318,6 +318,7 @@ export class SimBackend {
         this.#releasing = false;
         this.#release();
       });
+    const { revision } = this.holdings;
     const key = registryKey.released(this.id);
     const value = encodeReleased(released);
     this.#call(
@@ -329,6 +330,7 @@ export class SimBackend {
         }
         if (before?.value === value && before.lease === this.lease) {
           this.#releasing = false;
+          if (this.holdings.revision !== revision) this.#release();
           return;
         }
         this.#transact(
