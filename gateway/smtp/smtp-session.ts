@@ -88,7 +88,7 @@ export class SmtpSession implements CommandControl {
     const verdict = await chain.ask('connect', this.facts, {
       spokeFirst: (waitMs) => (implicitTls ? Promise.resolve(false) : this.#pending.arrived(waitMs)),
     });
-    if (this.#isEnded()) return;
+    if (this.#isIn('ended')) return;
     const refusal = replyFor('connect', verdict);
     if (refusal) {
       // before TLS there is nothing a TLS client could read
@@ -113,8 +113,8 @@ export class SmtpSession implements CommandControl {
     this.#finish(reason);
   }
 
-  #isEnded(): boolean {
-    return this.#phase === 'ended';
+  #isIn(phase: Phase): boolean {
+    return this.#phase === phase;
   }
 
   async #startTls(afterCommand: boolean): Promise<boolean> {
@@ -126,7 +126,7 @@ export class SmtpSession implements CommandControl {
       return false;
     }
     this.#handshaking = false;
-    if (this.#isEnded()) return false;
+    if (this.#isIn('ended')) return false;
     this.#client.read();
     return true;
   }
@@ -134,11 +134,11 @@ export class SmtpSession implements CommandControl {
   /** What was sent is still answered; then there is nothing to wait for. */
   #halfClosed(): void {
     this.#clientEnded = true;
-    if (this.#phase !== 'busy') this.destroy('client closed');
+    if (!this.#isIn('busy')) this.destroy('client closed');
   }
 
   #tooSlow(): void {
-    if (this.#isEnded()) return;
+    if (this.#isIn('ended')) return;
     const reason = `timeout in ${this.#phase}`;
     // in the middle of a handshake there is nobody to read a reply
     if (this.#handshaking) this.destroy(reason);
@@ -188,7 +188,7 @@ export class SmtpSession implements CommandControl {
       }
       if (!this.#takeCommand()) break;
     }
-    if (this.#isEnded()) return;
+    if (this.#isIn('ended')) return;
     // replies to a pipelined group leave together, with the last command of the group
     if (this.#phase !== 'busy' || this.#pending.length === 0) this.#client.flush();
     if (this.#phase === 'command' || this.#phase === 'login') this.#client.read();
@@ -220,7 +220,7 @@ export class SmtpSession implements CommandControl {
   }
 
   #sayText(text: string, close: boolean): void {
-    if (this.#isEnded()) return;
+    if (this.#isIn('ended')) return;
     this.#reply = text;
     this.#client.write(text);
     if (!close) return;
@@ -237,7 +237,7 @@ export class SmtpSession implements CommandControl {
   }
 
   #sayAndEnd(reply: Reply | undefined, reason: string): void {
-    if (this.#isEnded()) return;
+    if (this.#isIn('ended')) return;
     if (reply) this.#client.write(renderReply(reply));
     this.#endReason ||= reason;
     this.#client.end();
@@ -253,11 +253,11 @@ export class SmtpSession implements CommandControl {
 
   /** A command is answered: on with the next. */
   #next(): void {
-    if (this.#isEnded()) return;
+    if (this.#isIn('ended')) return;
     this.#phase = 'command';
     this.#awaitCommand();
     this.#pump();
-    if (this.#clientEnded && this.#phase !== 'busy') this.#sayAndEnd(undefined, 'client closed');
+    if (this.#clientEnded && !this.#isIn('busy')) this.#sayAndEnd(undefined, 'client closed');
   }
 
   #awaitCommand(): void {
@@ -265,12 +265,12 @@ export class SmtpSession implements CommandControl {
   }
 
   #harakaAnswered(code: number): void {
-    if (this.#isEnded()) return;
+    if (this.#isIn('ended')) return;
     const whenAnswered = this.#whenAnswered;
     this.#whenAnswered = undefined;
     whenAnswered?.(code < 400);
     if (code >= 500 && code <= 504) this.#countError();
-    if (this.#isEnded()) return;
+    if (this.#isIn('ended')) return;
     if (!this.#haraka.inData) this.#next();
     else if (this.#clientEnded && this.#pending.length === 0) this.destroy('client closed');
     else this.#beginData();
@@ -279,7 +279,7 @@ export class SmtpSession implements CommandControl {
   // ---- what commands ask of the session
 
   feed(line: string, okReply: Reply | undefined, whenAnswered?: (accepted: boolean) => void): undefined {
-    if (this.#isEnded()) return undefined;
+    if (this.#isIn('ended')) return undefined;
     this.#busy();
     this.#whenAnswered = whenAnswered;
     this.#haraka.command(line, okReply);
@@ -290,7 +290,7 @@ export class SmtpSession implements CommandControl {
     this.#busy();
     work().then(
       (reply) => {
-        if (reply === undefined || this.#isEnded()) return;
+        if (reply === undefined || this.#isIn('ended')) return;
         this.#say(reply);
         this.#next();
       },

@@ -140,6 +140,10 @@ const router: Router = {
   request: async () => {
     throw new Error('not here');
   },
+  backends: () => [],
+  requestMember: async () => {
+    throw new Error('not here');
+  },
   ready: async () => {},
   close: async () => {},
 };

@@ -96,7 +96,7 @@ describe('messages stored byte for byte', () => {
     expect(sentPart(stored, text.length).equals(Buffer.from(text, 'latin1'))).toBe(true);
     const top = Buffer.from(stored, 'base64').toString('latin1', 0, size - text.length);
     expect(top).toMatch(
-      /^Return-Path: <sender@example\.net>\r\nReceived: from client\.example\.net \(\[192\.0\.2\.7\]\)\r\n\t[^]+\+0000\r\n$/,
+      /^Return-Path: <sender@example\.net>\r\nReceived: from client\.example\.net \(\[192\.0\.2\.7\]\)\r\n\t[\s\S]+\+0000\r\n$/,
     );
     client.destroy();
   });
