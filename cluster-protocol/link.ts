@@ -85,12 +85,11 @@ export const httpBodyBytesMax = 1024 * 1024;
 /** Flow-control window of one stream, in bytes: what a slow client can make its gateway or backend hold. */
 export const streamWindowBytes = 256 * 1024;
 /**
- * Flow-control window of one link, in bytes. Node stops reading a link while its own write waits: when both ends
- * have more under way than the kernel buffers between them hold (about 208 KiB on a Unix socket), neither reads
- * and the link stands still for good. Measured with bulk data both ways on 20 streams: stuck at 4 MiB, 500–1,000
- * MB/s each way at 64–160 KiB. Node gives link credit back on arrival, so a stream nobody reads does not use it up.
+ * Flow-control window of one link, in bytes. Node gives link credit back on arrival, so a stream nobody reads does
+ * not use it up. It is safe above the kernel's buffers (about 208 KiB on a Unix socket) only because the backend's
+ * end reads on while it writes: see `backend/cluster/draining-socket.ts`.
  */
-export const linkWindowBytes = 64 * 1024;
+export const linkWindowBytes = 1024 * 1024;
 
 export type Credentials = {
   readonly mechanism: 'password';

@@ -9,14 +9,13 @@
 import { rm } from 'node:fs/promises';
 import http2, {
   constants,
-  type Http2Server,
   type IncomingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
   type ServerOptions,
 } from 'node:http2';
-import type { Server, Socket } from 'node:net';
-import type { TLSSocket } from 'node:tls';
+import net, { type Socket } from 'node:net';
+import tls from 'node:tls';
 import { errnoOf, Fault } from '../../base/fault.ts';
 import type { ListenAddress } from '../../base/settings.ts';
 import {
@@ -30,6 +29,7 @@ import {
 } from '../../cluster-protocol/link.ts';
 import { answer, factsOf, ownerHint, statusOf } from '../serve/answers.ts';
 import type { Opening, Service, ServiceContext } from '../serve/service.ts';
+import { DrainingSocket } from './draining-socket.ts';
 import { readOpening, serviceOfPath, speaksVersion } from './opening.ts';
 
 /** Streams one link may carry at once. */
@@ -95,28 +95,17 @@ export async function openLinkServer(
     streamResetBurst: resetsBurst,
     streamResetRate: resetsPerSecond,
   };
-  const server: Http2Server =
-    listen.kind === 'unix'
-      ? http2.createServer(options)
-      : (http2.createSecureServer({
-          ...options,
-          key: listen.key,
-          cert: listen.cert,
-          ca: listen.ca,
-          requestCert: true,
-          rejectUnauthorized: true,
-          minVersion: 'TLSv1.3',
-          ALPNProtocols: ['h2'],
-        }) as unknown as Http2Server);
-  const links = new Links(listen, services, context);
-  (server as unknown as Server).maxConnections = linksMax;
-  server.on('session', links.onLink);
-  server.on('stream', links.onStream);
-  server.on('connection', (socket: Socket) => {
+  const http = http2.createServer(options);
+  const links = new Links(services, context);
+  http.on('session', links.onLink);
+  http.on('stream', links.onStream);
+  const accept = (socket: Socket): void => {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, keepAliveMs);
-  });
-  server.on('tlsClientError', (error: Error) => context.log.warn({ error: error.message }, 'link refused'));
+    http.emit('connection', new DrainingSocket(socket));
+  };
+  const server = listen.kind === 'unix' ? net.createServer(accept) : tlsServer(listen, accept, context);
+  server.maxConnections = linksMax;
   await start(server, listen);
   const bound = server.address();
   return {
@@ -128,41 +117,57 @@ export async function openLinkServer(
       return links.streams;
     },
     stopOpenings() {
-      links.stopped = true;
-      // Also sends GOAWAY on every link: what runs may end, and the gateway asks again elsewhere what was refused.
       server.close();
+      links.stop();
     },
     requestsDone: (withinMs) => links.requestsDone(withinMs),
     close: (graceMs) => links.close(graceMs),
   };
 }
 
+type TlsListen = Extract<LinkListen, { kind: 'tls' }>;
+
+function tlsServer(listen: TlsListen, accept: (socket: Socket) => void, context: ServiceContext): net.Server {
+  const server = tls.createServer(
+    {
+      key: listen.key,
+      cert: listen.cert,
+      ca: listen.ca,
+      requestCert: true,
+      rejectUnauthorized: true,
+      minVersion: 'TLSv1.3',
+      ALPNProtocols: ['h2'],
+    },
+    (socket) => {
+      const names = socket.getPeerCertificate().subjectaltname ?? '';
+      if (socket.alpnProtocol === 'h2' && listen.isMember(names)) {
+        accept(socket);
+        return;
+      }
+      context.log.warn({ names, protocol: socket.alpnProtocol }, 'link refused: not a member');
+      socket.destroy();
+    },
+  );
+  server.on('tlsClientError', (error) => context.log.warn({ error: error.message }, 'link refused'));
+  return server;
+}
+
 class Links {
-  stopped = false;
   streams = 0;
+  #stopped = false;
   #requests = 0;
   #requestsDone: (() => void) | undefined;
   readonly #links = new Set<ServerHttp2Session>();
-  readonly #listen: LinkListen;
   readonly #services: Services;
   readonly #context: ServiceContext;
 
-  constructor(listen: LinkListen, services: Services, context: ServiceContext) {
-    this.#listen = listen;
+  constructor(services: Services, context: ServiceContext) {
     this.#services = services;
     this.#context = context;
   }
 
   readonly onLink = (link: ServerHttp2Session): void => {
     const { log } = this.#context;
-    if (this.#listen.kind === 'tls') {
-      const names = (link.socket as TLSSocket).getPeerCertificate?.().subjectaltname ?? '';
-      if (!this.#listen.isMember(names)) {
-        log.warn({ names }, 'link refused: the certificate is not a member’s');
-        link.destroy();
-        return;
-      }
-    }
     link.setLocalWindowSize(linkWindowBytes);
     this.#links.add(link);
     log.info({ links: this.#links.size }, 'link up');
@@ -202,7 +207,7 @@ class Links {
       answer(stream, linkStatus.badRequest);
       return undefined;
     }
-    if (this.stopped) {
+    if (this.#stopped) {
       answer(stream, linkStatus.busy, { [linkHeader.reason]: 'busy' satisfies RefusalReason });
       return undefined;
     }
@@ -256,6 +261,12 @@ class Links {
     });
   }
 
+  /** GOAWAY on every link: what runs may end, and the gateway asks again elsewhere what was refused. */
+  stop(): void {
+    this.#stopped = true;
+    for (const link of this.#links) link.close();
+  }
+
   async close(graceMs: number): Promise<void> {
     const all = [...this.#links];
     const closed = Promise.all(all.map((link) => new Promise<void>((done) => link.once('close', done))));
@@ -276,7 +287,7 @@ class Links {
 function ignore(): void {}
 
 /** `bind` of a Unix socket happens inside `listen`, in this turn of the loop: the mask covers it and nothing else. */
-async function start(server: Http2Server, listen: LinkListen): Promise<void> {
+async function start(server: net.Server, listen: LinkListen): Promise<void> {
   if (listen.kind === 'unix') await rm(listen.path, { force: true });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => {

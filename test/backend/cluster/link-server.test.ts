@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import http2, {
   type ClientHttp2Session,
-  type ClientHttp2Stream,
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
 } from 'node:http2';
@@ -244,20 +243,15 @@ describe('a link', () => {
     for (const stream of streams) stream.destroy();
   });
 
-  test('carries 20,000 sessions at once, and outlives the end of 1,000 in one moment', async () => {
+  test('carries 20,000 sessions at once, and outlives their end in one moment', async () => {
     await ask({});
-    const streams: ClientHttp2Stream[] = [];
-    // In rounds: openings are not under flow control, and tens of thousands in one turn of the loop fill the
-    // socket both ways, after which neither end of a Node link reads any more.
-    while (streams.length < 20_000) {
-      const round = Array.from({ length: 250 }, () => link.request({ ...good, ':path': '/login' }));
-      await Promise.all(round.map((stream) => new Promise((done) => stream.on('response', done))));
-      streams.push(...round);
-    }
+    // All in one turn of the loop: openings and resets are not under flow control.
+    const streams = Array.from({ length: 20_000 }, () => link.request({ ...good, ':path': '/login' }));
+    await Promise.all(streams.map((stream) => new Promise((done) => stream.on('response', done))));
     expect(server.streams).toBe(20_000);
-    for (const stream of streams.splice(0, 1000)) stream.close(http2.constants.NGHTTP2_CANCEL);
-    for (let waited = 0; server.streams > 19_000 && waited < 5000; waited += 20) await sleep(20);
-    expect(server.streams).toBe(19_000);
+    for (const stream of streams) stream.close(http2.constants.NGHTTP2_CANCEL);
+    for (let waited = 0; server.streams > 0 && waited < 5000; waited += 20) await sleep(20);
+    expect(server.streams).toBe(0);
     expect((await ask({}))[':status']).toBe(200);
     expect(link.closed).toBe(false);
   });
