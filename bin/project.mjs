@@ -87,6 +87,7 @@ export async function runProject(args, { dev, env = {} }) {
     env: { ...process.env, ...env },
   });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => node.kill(signal));
+  if (process.env.npm_lifecycle_event !== undefined) endWithParent(node);
   return new Promise((resolve) => {
     node.on('error', (error) => {
       process.stderr.write(`postern: ${error.message}\n`);
@@ -94,4 +95,15 @@ export async function runProject(args, { dev, env = {} }) {
     });
     node.on('exit', (code, signal) => resolve(code ?? (signal ? 1 : 0)));
   });
+}
+
+/** Under npm: when npm or its shell is killed nobody passes its signals on any more, so our parent's end is one. */
+function endWithParent(node) {
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    node.kill('SIGTERM');
+  }, 500);
+  timer.unref();
 }
