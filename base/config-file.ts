@@ -55,7 +55,10 @@ export const emptyConfig: ConfigFile = { name: '', root: {}, place: (key) => key
 function readPlugins(raw: unknown, place: Place): readonly PluginEntry[] | undefined {
   if (raw === undefined) return undefined;
   if (!Array.isArray(raw))
-    throw new Fault('bad-config', `${place('plugin')}: a plugin is not a table; write [[plugin]], with double brackets`);
+    throw new Fault(
+      'bad-config',
+      `${place('plugin')}: a plugin is not a table; write [[plugin]], with double brackets`,
+    );
   return raw.map((entry: Record<string, unknown>, index) => {
     const here: Place = (key) => place(`plugin[${index}].${key}`).replace(`plugin[${index}].`, 'plugin.');
     const { use, mode = 'enforce', ...options } = entry;
