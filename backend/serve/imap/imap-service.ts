@@ -11,6 +11,9 @@ import { capabilityLine } from './capabilities.ts';
 import { ImapSession, imapSessionLimits } from './imap-session.ts';
 import type { Transport } from './reply-writer.ts';
 
+/** How long the other half of a stream may stay open after a session's end. */
+const lingerMs = 10_000;
+
 /** Sessions per open account, counted here until all protocols share a count. */
 const sessionsByAccount = new WeakMap<object, number>();
 
@@ -168,6 +171,8 @@ class StreamTransport implements Transport {
 
   end(): void {
     this.#stream.end();
+    // The gateway ends its half when it sees ours end; one that does not may not hold the stream for good.
+    setTimeout(() => this.#stream.destroy(), lingerMs).unref();
   }
 
   destroy(): void {
