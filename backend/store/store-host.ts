@@ -28,6 +28,10 @@ export interface StoreHost {
   failed(error: unknown, what: string): unknown;
   /** Takes the account out: memory and disk may say different things. */
   breakOff(error: unknown): void;
+  /** Runs a change in the lane; errors come out as `failed` words them. */
+  change<T>(what: string, work: () => Promise<T>): Promise<T>;
+  /** For what must not stop halfway: any error takes the account out. */
+  orBreak(work: () => Promise<void>): Promise<void>;
   /** Work that goes on after the answer; `close` waits for it. */
   background(work: Promise<void>): void;
 }

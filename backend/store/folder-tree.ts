@@ -1,0 +1,354 @@
+/**
+ * The folders of one account: which there are, how they come, go and change
+ * their names. A change of the tree is a rename of whole directories: after a
+ * crash there is the tree before it or the one after it, never one in between.
+ */
+import path from 'node:path';
+import { errnoOf, Fault } from '../../base/fault.ts';
+import { eachAtOnce, listDirectory, makeDirectory, removeTree, renameFile, syncDirectory } from './files.ts';
+import {
+  deletedPath,
+  type FolderEntry,
+  isFolderDebris,
+  isMaildir,
+  listingOf,
+  makeFolderDirectory,
+} from './folder-entry.ts';
+import { loadFolder } from './folder-load.ts';
+import { newMeta, readMeta, writeMeta } from './folder-meta.ts';
+import {
+  canonicalFolderName,
+  compareFolderNames,
+  directoryOf,
+  folderOfDirectory,
+  usualUse,
+} from './folder-name.ts';
+import { takeIn } from './foreign-files.ts';
+import type { Publish } from './incoming.ts';
+import type { AccountReplay } from './journal-replay.ts';
+import { MaildirFolder } from './maildir-folder.ts';
+import type { Folder, FolderInfo, SpecialUse } from './store.ts';
+import type { StoreHost } from './store-host.ts';
+import { readSubscriptions, writeSubscriptions } from './subscriptions.ts';
+
+export class FolderTree {
+  readonly #host: StoreHost;
+  /** The account's directory. */
+  readonly #directory: string;
+  readonly #publishInto: (folder: MaildirFolder) => Publish;
+  readonly #journalWhole: boolean;
+  /** Until the folders are read. */
+  #replay: AccountReplay | undefined;
+  readonly #entries = new Map<string, FolderEntry>();
+  readonly #watchers = new Set<() => void>();
+  #subscribed = new Set<string>();
+  #list: readonly FolderInfo[] | undefined;
+  #uidValidityLast: number;
+
+  /**
+   * @param journalWhole  The journal was found, and nothing in it was damaged.
+   * @param publishInto  Where prepared messages of a folder go.
+   */
+  constructor(
+    host: StoreHost,
+    directory: string,
+    replay: AccountReplay,
+    journalWhole: boolean,
+    publishInto: (folder: MaildirFolder) => Publish,
+  ) {
+    this.#host = host;
+    this.#directory = directory;
+    this.#replay = replay;
+    this.#journalWhole = journalWhole;
+    this.#publishInto = publishInto;
+    this.#uidValidityLast = replay.uidValidityLast;
+  }
+
+  entries(): IterableIterator<FolderEntry> {
+    return this.#entries.values();
+  }
+
+  /** Folders whose messages are indexed. */
+  loaded(): MaildirFolder[] {
+    return [...this.#entries.values()].flatMap((entry) => entry.folder ?? []);
+  }
+
+  /** No UIDVALIDITY up to here may be given again. */
+  get uidValidityLast(): number {
+    return this.#uidValidityLast;
+  }
+
+  /** Reads which folders there are, and indexes those whose contents the journal does not vouch for. */
+  async load(): Promise<void> {
+    const names = await listDirectory(this.#host.maildir);
+    const directories = ['', ...names.filter((name) => name[0] === '.').sort()];
+    const found: FolderEntry[] = [];
+    await eachAtOnce(directories, async (directory) => {
+      const name =
+        directory === '' ? 'INBOX' : folderOfDirectory(directory, this.#host.limits.folderNameBytesMax);
+      if (name === undefined) {
+        this.#host.log.warn(
+          { event: 'not-a-folder', directory },
+          'directory is not a folder name of this store',
+        );
+        return;
+      }
+      const entry = await this.#readEntry(name, directory);
+      if (entry) found.push(entry);
+    });
+    for (const entry of found.sort((a, b) => compareFolderNames(a.name, b.name))) {
+      this.#entries.set(entry.name, entry);
+    }
+    this.#subscribed = await readSubscriptions(this.#host.maildir, this.#host.limits.folderNameBytesMax);
+    await this.#clearDebris();
+    for (const entry of found) {
+      this.#host.usage.bytes += entry.known.bytes;
+      this.#host.usage.messages += entry.known.messages;
+    }
+    this.#replay = undefined;
+    for (const entry of found) if (entry.records.at(-1)?.t !== 'clean') await this.#loadEntry(entry);
+  }
+
+  list(): readonly FolderInfo[] {
+    this.#host.check();
+    if (this.#list) return this.#list;
+    this.#list = listingOf(this.#entries, this.#subscribed);
+    return this.#list;
+  }
+
+  async open(name: string): Promise<Folder> {
+    this.#host.check();
+    const entry = this.#entry(name);
+    if (entry.folder) return entry.folder;
+    return this.#host.change('folder-open', () => this.#loadEntry(this.#entry(name)));
+  }
+
+  create(name: string, specialUse?: SpecialUse): Promise<Folder> {
+    return this.#host.change('folder-create', async () => {
+      const canonical = canonicalFolderName(name, this.#host.limits.folderNameBytesMax);
+      if (this.#entries.has(canonical)) throw new Fault('already-exists', 'there is such a folder already');
+      if (this.#entries.size >= this.#host.limits.foldersMax) {
+        throw new Fault('limit-reached', 'there are too many folders');
+      }
+      if (specialUse && this.#hasUse(specialUse)) {
+        throw new Fault('already-exists', 'another folder has this use');
+      }
+      const usual = usualUse[canonical];
+      const use = specialUse ?? (usual && !this.#hasUse(usual) ? usual : undefined);
+      const entry = await this.#makeFolder(canonical, use);
+      this.#foldersChanged();
+      return this.#loadEntry(entry);
+    });
+  }
+
+  delete(name: string): Promise<void> {
+    return this.#host.change('folder-delete', async () => {
+      const entry = this.#entry(name);
+      if (entry.name === 'INBOX') throw new Fault('not-allowed', 'INBOX cannot be deleted');
+      await entry.folder?.late.settled();
+      const away = deletedPath(this.#directory);
+      // A folder of the same name must not come back with the same UIDVALIDITY.
+      await this.#host.journal.append({ t: 'uidvalidity', n: this.#uidValidityLast });
+      this.#host.guard.assert();
+      await this.#host.orBreak(async () => {
+        await renameFile(this.#path(entry.directory), away);
+        await syncDirectory(this.#host.maildir);
+      });
+      this.#entries.delete(entry.name);
+      this.#host.usage.bytes -= entry.folder ? entry.folder.sizeBytes : entry.known.bytes;
+      this.#host.usage.messages -= entry.folder ? entry.folder.count : entry.known.messages;
+      if (entry.folder) {
+        entry.folder.removed = true;
+        entry.folder.emit({ kind: 'gone' });
+      }
+      this.#host.background(removeTree(away));
+      this.#foldersChanged();
+    });
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return this.#host.change('folder-rename', async () => {
+      const target = canonicalFolderName(to, this.#host.limits.folderNameBytesMax);
+      if (this.#entries.has(target)) throw new Fault('already-exists', 'there is such a folder already');
+      const source = canonicalFolderName(from, this.#host.limits.folderNameBytesMax);
+      if (source === 'INBOX') return this.#renameInbox(target);
+      const moving = [...this.#entries.values()].filter(
+        (entry) => entry.name === source || entry.name.startsWith(`${source}/`),
+      );
+      if (moving.length === 0) throw noSuchFolder();
+      if (target.startsWith(`${source}/`)) {
+        throw new Fault('not-allowed', 'a folder cannot be moved into itself');
+      }
+      const next = moving.map((entry) => {
+        const name = canonicalFolderName(
+          target + entry.name.slice(source.length),
+          this.#host.limits.folderNameBytesMax,
+        );
+        if (this.#entries.has(name)) throw new Fault('already-exists', 'there is such a folder already');
+        return { entry, name, directory: directoryOf(name) };
+      });
+      for (const entry of moving) await entry.folder?.late.settled();
+      await this.#host.journal.append({ t: 'rename', from: directoryOf(source), to: directoryOf(target) });
+      this.#host.guard.assert();
+      await this.#host.orBreak(async () => {
+        for (const one of next) await renameFile(this.#path(one.entry.directory), this.#path(one.directory));
+        await syncDirectory(this.#host.maildir);
+        await this.#host.journal.append({ t: 'renamed' });
+        this.#host.guard.assert();
+      });
+      for (const { entry } of next) this.#entries.delete(entry.name);
+      for (const { entry, name, directory } of next) {
+        entry.name = name;
+        entry.directory = directory;
+        this.#entries.set(name, entry);
+        if (entry.folder) {
+          entry.folder.name = name;
+          entry.folder.directory = this.#path(directory);
+        }
+      }
+      this.#foldersChanged();
+    });
+  }
+
+  setSubscribed(name: string, subscribed: boolean): Promise<void> {
+    return this.#host.change('subscribe', async () => {
+      const canonical = canonicalFolderName(name, this.#host.limits.folderNameBytesMax);
+      if (this.#subscribed.has(canonical) === subscribed) return;
+      if (subscribed && !this.list().some((folder) => folder.name === canonical)) throw noSuchFolder();
+      const next = new Set(this.#subscribed);
+      if (subscribed) next.add(canonical);
+      else next.delete(canonical);
+      await writeSubscriptions(this.#host.maildir, next);
+      this.#host.guard.assert();
+      this.#subscribed = next;
+      this.#foldersChanged();
+    });
+  }
+
+  watch(listener: () => void): () => void {
+    this.#watchers.add(listener);
+    return () => this.#watchers.delete(listener);
+  }
+
+  /** Nobody is told anything any more. */
+  endWatches(): void {
+    this.#watchers.clear();
+  }
+
+  async #readEntry(name: string, directory: string): Promise<FolderEntry | undefined> {
+    const place = this.#path(directory);
+    let meta = await readMeta(place);
+    if (!meta) {
+      if (directory !== '' && !(await isMaildir(place))) return undefined;
+      const before = this.#replay?.directories.get(directory);
+      meta = newMeta(before?.uidValidity ?? this.#nextUidValidity());
+      if (before) meta = { ...meta, mailboxId: before.mailboxId };
+      if (directory !== '')
+        this.#host.log.info({ event: 'folder-taken-in', folder: name }, 'folder taken in');
+      await writeMeta(place, meta);
+    }
+    this.#uidValidityLast = Math.max(this.#uidValidityLast, meta.uidValidity);
+    const records = this.#replay?.folders.get(meta.mailboxId) ?? [];
+    const last = records.at(-1);
+    const known = last?.t === 'clean' ? { bytes: last.b, messages: last.c } : { bytes: 0, messages: 0 };
+    return { name, directory, meta, records, known, folder: undefined };
+  }
+
+  /** In the lane, or before anyone knows the store. */
+  async #loadEntry(entry: FolderEntry): Promise<MaildirFolder> {
+    if (entry.folder) return entry.folder;
+    const place = this.#path(entry.directory);
+    for (const name of ['cur', 'new', 'tmp']) {
+      await makeDirectory(path.join(place, name)).catch((error: unknown) => {
+        if (errnoOf(error) !== 'EEXIST') throw error;
+      });
+    }
+    const loaded = await loadFolder(place, entry.meta, entry.records, this.#journalWhole);
+    const folder = new MaildirFolder(this.#host, entry.name, place, entry.meta, loaded, this.#publishInto);
+    this.#host.usage.bytes += folder.sizeBytes - entry.known.bytes;
+    this.#host.usage.messages += folder.count - entry.known.messages;
+    for (const [key, uid, seconds] of loaded.findings.keys) {
+      this.#host.keys.stored(key, { mailboxId: folder.mailboxId, uid, seconds });
+    }
+    if (loaded.findings.purge !== undefined) folder.late.purge(loaded.findings.unlink, loaded.findings.purge);
+    folder.late.showFlags(loaded.findings.unshown);
+    if (loaded.foreign.length > 0) await takeIn(folder, loaded.foreign);
+    entry.records = [];
+    entry.folder = folder;
+    return folder;
+  }
+
+  async #makeFolder(name: string, specialUse: SpecialUse | undefined): Promise<FolderEntry> {
+    const directory = directoryOf(name);
+    const meta = newMeta(this.#nextUidValidity(), specialUse);
+    await makeFolderDirectory(this.#directory, this.#path(directory), meta, () => this.#host.guard.assert());
+    await this.#host.orBreak(async () => {
+      await syncDirectory(this.#host.maildir);
+      this.#host.guard.assert();
+    });
+    const entry: FolderEntry = {
+      name,
+      directory,
+      meta,
+      records: [],
+      known: { bytes: 0, messages: 0 },
+      folder: undefined,
+    };
+    this.#entries.set(name, entry);
+    return entry;
+  }
+
+  /** RFC 9051 6.3.6: INBOX stays, its messages move. */
+  async #renameInbox(target: string): Promise<void> {
+    const inbox = await this.#loadEntry(this.#entry('INBOX'));
+    const entry = await this.#makeFolder(target, undefined);
+    const folder = await this.#loadEntry(entry);
+    this.#foldersChanged();
+    await inbox.moveInLane(folder, [...inbox.uids()]);
+  }
+
+  #entry(name: string): FolderEntry {
+    const entry =
+      this.#entries.get(name) ??
+      this.#entries.get(canonicalFolderName(name, this.#host.limits.folderNameBytesMax));
+    if (!entry) throw noSuchFolder();
+    return entry;
+  }
+
+  #hasUse(use: SpecialUse): boolean {
+    return [...this.#entries.values()].some((entry) => entry.meta.specialUse === use);
+  }
+
+  #path(directory: string): string {
+    return directory === '' ? this.#host.maildir : path.join(this.#host.maildir, directory);
+  }
+
+  #nextUidValidity(): number {
+    this.#uidValidityLast = Math.max(Math.floor(Date.now() / 1000), this.#uidValidityLast + 1);
+    return this.#uidValidityLast;
+  }
+
+  #foldersChanged(): void {
+    this.#list = undefined;
+    for (const watcher of [...this.#watchers]) {
+      try {
+        watcher();
+      } catch (error) {
+        this.#host.log.error({ event: 'watcher-failed', err: error }, 'a watcher of the folders threw');
+      }
+    }
+  }
+
+  /** Folders that were being made or removed when a process ended. */
+  async #clearDebris(): Promise<void> {
+    for (const name of await listDirectory(this.#directory)) {
+      if (isFolderDebris(name)) {
+        this.#host.background(removeTree(path.join(this.#directory, name)));
+      }
+    }
+  }
+}
+
+function noSuchFolder(): Fault {
+  return new Fault('no-such-folder', 'there is no such folder');
+}
