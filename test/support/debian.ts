@@ -21,6 +21,8 @@ const needed: Readonly<Record<string, string>> = {
   python3: 'python3',
   procps: 'ps',
   iproute2: 'ip',
+  'etcd-server': 'etcd',
+  'etcd-client': 'etcdctl',
 };
 
 /** swaks speaks TLS with this; it has no program of its own. */
