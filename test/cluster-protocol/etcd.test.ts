@@ -3,10 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { connectEtcd } from '../../cluster-protocol/registry/etcd.ts';
 import { follow } from '../../cluster-protocol/registry/follow.ts';
-import type { Registry, WatchEvent } from '../../cluster-protocol/registry.ts';
+import type { Registry } from '../../cluster-protocol/registry.ts';
 import { requireDebianPackages } from '../support/debian.ts';
 import { type Etcd, startEtcd } from '../support/etcd.ts';
 import { waitFor } from '../support/process.ts';
+import { watching } from './watching.ts';
 
 let etcd: Etcd;
 let one: Registry;
@@ -31,24 +32,6 @@ beforeEach(async () => {
   one = connectEtcd({ hosts: etcd.hosts, prefix });
   two = connectEtcd({ hosts: etcd.hosts, prefix });
 });
-
-function watching(registry: Registry, prefix: string, from: number) {
-  const events: WatchEvent[] = [];
-  const end = new AbortController();
-  const seen = { events, resynchronised: 0, end: () => end.abort() };
-  registry.watch(
-    prefix,
-    from,
-    {
-      event: (event) => events.push(event),
-      resynchronise: () => {
-        seen.resynchronised++;
-      },
-    },
-    end.signal,
-  );
-  return seen;
-}
 
 describe('keys and transactions', () => {
   test('what one client writes the other reads', async () => {

@@ -11,8 +11,9 @@ import {
   openEmbeddedRegistry,
 } from '../../cluster-protocol/registry/embedded-server.ts';
 import { follow } from '../../cluster-protocol/registry/follow.ts';
-import type { Registry, WatchEvent } from '../../cluster-protocol/registry.ts';
+import type { Registry } from '../../cluster-protocol/registry.ts';
 import { isProcessGone, processIdentity, revokeMember } from '../../cluster-protocol/revoke.ts';
+import { watching } from './watching.ts';
 
 let dir: string;
 let file: string;
@@ -43,24 +44,6 @@ async function until(holds: () => boolean, withinMs = 3000): Promise<void> {
     if (performance.now() > end) throw new Error('did not come true in time');
     await sleep(5);
   }
-}
-
-function watching(registry: Registry, prefix: string, from: number) {
-  const events: WatchEvent[] = [];
-  const end = new AbortController();
-  const seen = { events, resynchronised: 0, end: () => end.abort() };
-  registry.watch(
-    prefix,
-    from,
-    {
-      event: (event) => events.push(event),
-      resynchronise: () => {
-        seen.resynchronised++;
-      },
-    },
-    end.signal,
-  );
-  return seen;
 }
 
 describe('keys and transactions', () => {
