@@ -4,9 +4,10 @@ import { imapNumberSet } from '../../../mailwire/imap-reply.ts';
 import type { Folder } from '../../store/store.ts';
 import { answerTryCreate } from './answers.ts';
 import { flagsText, parseFlags } from './flags.ts';
-import type { CommandCall, ImapSession } from './imap-session.ts';
+import type { ImapSession } from './imap-session.ts';
 import { deletedUids } from './select-commands.ts';
 import { Slice } from './session-clock.ts';
+import type { CommandCall } from './session-options.ts';
 
 /** Some of the messages named went meanwhile: RFC 5530 EXPUNGEISSUED. */
 export const someGone = 'NO [EXPUNGEISSUED] Some of the messages no longer exist';

@@ -12,9 +12,10 @@ import {
   subscribe,
   unsubscribe,
 } from './folder-commands.ts';
-import type { CommandCall, ImapSession } from './imap-session.ts';
+import type { ImapSession } from './imap-session.ts';
 import { search } from './search-command.ts';
 import { check, closeFolder, examine, select, status, unselect } from './select-commands.ts';
+import type { CommandCall } from './session-options.ts';
 
 /**
  * Runs a command. @returns the completion without its tag (`OK …`), or `undefined` when it comes later (IDLE).

@@ -11,7 +11,7 @@ import { flagBit, type MessageFacts } from '../../store/store.ts';
 import { envelopeText, structureText } from './body-structure.ts';
 import { someGone } from './change-commands.ts';
 import { flagsText } from './flags.ts';
-import type { CommandCall, ImapSession } from './imap-session.ts';
+import type { ImapSession } from './imap-session.ts';
 import type { IndexRanges, MailboxView } from './mailbox-view.ts';
 import {
   type ContentNeed,
@@ -22,6 +22,7 @@ import {
 } from './message-content.ts';
 import { sectionPart } from './section.ts';
 import { Slice } from './session-clock.ts';
+import type { CommandCall } from './session-options.ts';
 
 /** Messages opened ahead of the one being written, and their bytes together. */
 const aheadMessagesMax = 16;

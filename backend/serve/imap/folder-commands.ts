@@ -4,10 +4,11 @@ import { type ListRequest, parseListRequest } from '../../../mailwire/imap-list-
 import { mailboxSeparator } from '../../../mailwire/imap-mailbox-name.ts';
 import { decodeModifiedUtf7 } from '../../../mailwire/modified-utf7.ts';
 import type { FolderInfo, SpecialUse } from '../../store/store.ts';
-import type { CommandCall, ImapSession } from './imap-session.ts';
+import type { ImapSession } from './imap-session.ts';
 import { matchesPattern, type Pattern, preparePattern } from './list-pattern.ts';
 import { tellStatus } from './select-commands.ts';
 import { Slice } from './session-clock.ts';
+import type { CommandCall } from './session-options.ts';
 
 const specialUses: Readonly<Record<string, SpecialUse>> = {
   '\\ALL': 'all',

@@ -8,8 +8,9 @@ import { linkHeader, linkStatus, type RefusalReason } from '../../../cluster-pro
 import type { Account } from '../../accounts/accounts.ts';
 import type { Opening, Service, ServiceContext } from '../service.ts';
 import { capabilityLine } from './capabilities.ts';
-import { ImapSession, imapSessionLimits } from './imap-session.ts';
+import { ImapSession } from './imap-session.ts';
 import type { Transport } from './reply-writer.ts';
+import { imapSessionLimits } from './session-options.ts';
 
 /** How long the other half of a stream may stay open after a session's end. */
 const lingerMs = 10_000;

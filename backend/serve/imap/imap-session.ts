@@ -5,75 +5,25 @@
  */
 import { Fault } from '../../../base/fault.ts';
 import type { Log } from '../../../base/log.ts';
-import {
-  ImapCommandReader,
-  type ImapPiece,
-  type ImapReading,
-  isTag,
-} from '../../../mailwire/imap-command-reader.ts';
+import type { ImapPiece } from '../../../mailwire/imap-command-reader.ts';
 import { decodeMailboxName, encodeMailboxName } from '../../../mailwire/imap-mailbox-name.ts';
 import { imapAstring, imapText } from '../../../mailwire/imap-reply.ts';
-import { ImapCursor } from '../../../mailwire/imap-tokens.ts';
 import type { Account } from '../../accounts/accounts.ts';
 import type { Folder } from '../../store/store.ts';
-import { answerOf } from './answers.ts';
-import { AppendCommand } from './append-command.ts';
-import { type CommandEntry, commands } from './commands.ts';
+import { runCommand } from './command-run.ts';
 import { allSystemFlags, flagsText } from './flags.ts';
 import { MailboxView } from './mailbox-view.ts';
 import { ReplyWriter, type Transport } from './reply-writer.ts';
 import { type SessionClock, Slice, sharedClock } from './session-clock.ts';
+import { SessionInput } from './session-input.ts';
+import type { ImapSessionLimits, ImapSessionOptions } from './session-options.ts';
 
-export interface ImapSessionLimits {
-  readonly lineBytesMax: number;
-  readonly commandBytesMax: number;
-  readonly idleMs: number;
-  /** A client that reads nothing for this long is let go. */
-  readonly stallMs: number;
-  /** Bad commands before the session ends. */
-  readonly errorsMax: number;
-}
-
-export const imapSessionLimits: ImapSessionLimits = {
-  lineBytesMax: 64 * 1024,
-  commandBytesMax: 256 * 1024,
-  idleMs: 30 * 60_000,
-  stallMs: 5 * 60_000,
-  errorsMax: 50,
-};
-
-export interface ImapSessionOptions {
-  readonly account: Account;
-  readonly transport: Transport;
-  readonly limits: ImapSessionLimits;
-  readonly log: Log;
-  /** For the log line at the end. */
-  readonly facts: Readonly<Record<string, unknown>>;
-  /** Called once, when the session is over and the account no longer needed. */
-  readonly ended: () => void;
-  readonly clock?: SessionClock;
-}
-
-/** What one command is called with. */
-export interface CommandCall {
-  readonly tag: string;
-  /** In capitals, without `UID `. */
-  readonly name: string;
-  readonly byUid: boolean;
-  readonly cursor: ImapCursor;
-}
-
-/** Input waiting behind a running command before reading stops, bytes. */
-const inputBytesMax = 64 * 1024;
 /** How often an idling session looks for what other programs put into the folder. */
 const lookMs = 30_000;
 /** A client that idles hears something this often, so that its router does not forget it. */
 const keepAliveMs = 4 * 60_000;
 /** NOOP looks at the directory at most this often. */
 const refreshMs = 1000;
-/** A non-synchronising literal larger than this is not read to the end just to be thrown away. */
-const skippedLiteralBytesMax = 1024 * 1024;
-
 export class ImapSession {
   readonly account: Account;
   readonly writer: ReplyWriter;
@@ -87,7 +37,7 @@ export class ImapSession {
 
   readonly #transport: Transport;
   readonly #limits: ImapSessionLimits;
-  readonly #reader: ImapCommandReader;
+  readonly #input: SessionInput;
   readonly #clock: SessionClock;
   readonly #options: ImapSessionOptions;
   #running = false;
@@ -99,7 +49,6 @@ export class ImapSession {
   #leavingSince = 0;
   #idleTag: string | undefined;
   #pokePending = false;
-  #append: AppendCommand | undefined;
   #errors = 0;
   #commandCount = 0;
   #lastInputMs = performance.now();
@@ -115,11 +64,7 @@ export class ImapSession {
     this.#transport = options.transport;
     this.#limits = options.limits;
     this.writer = new ReplyWriter(options.transport);
-    this.#reader = new ImapCommandReader({
-      lineBytesMax: options.limits.lineBytesMax,
-      literalBytesMax: options.limits.commandBytesMax,
-      commandBytesMax: options.limits.commandBytesMax,
-    });
+    this.#input = new SessionInput(this, options.limits);
     this.#clock = options.clock ?? sharedClock;
     this.#clock.add(this);
     if (this.account.ended.aborted) this.#accountEnded();
@@ -130,9 +75,9 @@ export class ImapSession {
   receive(chunk: Buffer): void {
     if (this.#over) return;
     this.#lastInputMs = performance.now();
-    this.#reader.push(chunk);
+    this.#input.push(chunk);
     if (!this.#running) void this.#run();
-    else if (this.#reader.bufferedBytes > inputBytesMax && !this.#paused) {
+    else if (this.#input.full && !this.#paused) {
       this.#paused = true;
       this.#transport.pauseInput();
     }
@@ -310,7 +255,7 @@ export class ImapSession {
         return;
       }
       this.sync(true);
-      void this.#flush();
+      void this.flush();
     });
   }
 
@@ -327,13 +272,19 @@ export class ImapSession {
     try {
       const slice = new Slice();
       while (!this.#over && this.#leaving === undefined && !this.#transport.closed) {
-        if (!(await this.#step())) break;
+        const stepped = this.#input.step();
+        const event = stepped instanceof Promise ? await stepped : stepped;
+        if (event === false) break;
+        if (event !== true) {
+          const done = this.#command(event);
+          if (!(done instanceof Promise ? await done : done)) break;
+        }
         const rest = slice.used();
         if (rest !== undefined) await rest;
-        if (this.writer.full) await this.#flush();
-        if (this.#paused && this.#reader.bufferedBytes <= inputBytesMax) this.#resume();
+        if (this.writer.full) await this.flush();
+        this.readOn();
       }
-      if (!this.#over) await this.#flush();
+      if (!this.#over) await this.flush();
     } catch (error) {
       this.#broken(error);
     }
@@ -347,7 +298,22 @@ export class ImapSession {
     this.#transport.resumeInput();
   }
 
-  #flush(): Promise<void> | undefined {
+  /** Reads on when input was stopped and little of it is left. */
+  readOn(): void {
+    if (this.#paused && !this.#input.full) this.#resume();
+  }
+
+  /** A command was good: bad ones before it count no longer. */
+  forgiveErrors(): void {
+    this.#errors = 0;
+  }
+
+  /** For what is a command although it came another way (APPEND). */
+  countCommand(): void {
+    this.#commandCount++;
+  }
+
+  flush(): Promise<void> | undefined {
     this.#lastOutputMs = performance.now();
     return this.writer.flush();
   }
@@ -364,191 +330,21 @@ export class ImapSession {
     this.#inputEnded = true;
   }
 
-  /** One event of the input. false: nothing more to do until more input comes. */
-  #step(): boolean | Promise<boolean> {
-    if (this.#append !== undefined) return this.#appendMore(this.#append);
-    let reading: ImapReading;
-    try {
-      reading = this.#reader.next();
-    } catch (error) {
-      return this.#badInput(Fault.from(error));
-    }
-    if (reading.kind === 'more') return false;
-    if (reading.kind === 'command') return this.#command(reading.pieces);
-    return this.#literal(reading);
-  }
-
-  /** Something that is no command at all. */
-  #badInput(fault: Fault): boolean {
-    if (fault.code === 'bug') throw fault;
-    this.writer.text(`${this.#reader.tag ?? '*'} BAD ${imapText(fault.message)}\r\n`);
-    if (this.#reader.mustClose) this.leaveAtOnce(fault.message);
-    else this.#countError();
-    return !this.#reader.mustClose;
-  }
-
   leaveAtOnce(text: string): void {
     this.#leaving ??= `* BYE ${imapText(text)}\r\n`;
     this.#leavingSince = performance.now();
     this.#endReason = text;
   }
 
-  #countError(): void {
+  /** Counts a bad command; too many end the session. */
+  countError(): void {
     if (++this.#errors >= this.#limits.errorsMax) this.leaveAtOnce('Too many errors');
-  }
-
-  #literal(reading: ImapReading & { kind: 'literal' }): boolean | Promise<boolean> {
-    const append = AppendCommand.begins(this, reading.soFar, reading.size, reading.binary);
-    if (append !== undefined) {
-      return append.then((outcome) => {
-        if (typeof outcome === 'string') return this.#refuseLiteral(reading, outcome);
-        this.#append = outcome;
-        this.#reader.streamLiteral();
-        if (reading.sync) {
-          this.writer.text('+ OK\r\n');
-          return this.#flushThen(true);
-        }
-        return true;
-      });
-    }
-    if (reading.tooBig) {
-      return this.#refuseLiteral(reading, `${this.#reader.tag ?? '*'} BAD Literal is too large`);
-    }
-    this.#reader.acceptLiteral();
-    if (!reading.sync) return true;
-    this.writer.text('+ OK\r\n');
-    return this.#flushThen(true);
-  }
-
-  #flushThen(value: boolean): boolean | Promise<boolean> {
-    const wait = this.#flush();
-    return wait === undefined ? value : wait.then(() => value);
-  }
-
-  #refuseLiteral(reading: ImapReading & { kind: 'literal' }, answer: string): boolean {
-    this.writer.text(`${answer}\r\n`);
-    if (answer.includes(' BAD ')) this.#countError();
-    if (!reading.sync && reading.size > skippedLiteralBytesMax) this.leaveAtOnce('Literal is too large');
-    this.#reader.refuseLiteral();
-    return true;
-  }
-
-  /** Bytes of a message being appended. */
-  async #appendMore(append: AppendCommand): Promise<boolean> {
-    while (this.#reader.literalLeft > 0) {
-      const bytes = this.#reader.takeLiteral();
-      if (bytes === undefined) return false;
-      await append.write(bytes);
-      // Input was stopped while the store was slow.
-      if (this.#paused && this.#reader.bufferedBytes <= inputBytesMax) this.#resume();
-      if (this.#transport.closed || this.#leaving !== undefined) return false;
-    }
-    let reading: ImapReading;
-    try {
-      reading = this.#reader.next();
-    } catch (error) {
-      this.#append = undefined;
-      await append.abort();
-      return this.#badInput(Fault.from(error));
-    }
-    if (reading.kind === 'more') return false;
-    this.#append = undefined;
-    this.#commandCount++;
-    if (reading.kind === 'literal') {
-      await append.abort();
-      return this.#refuseLiteral(reading, `${append.tag} BAD One message at a time`);
-    }
-    const rest = reading.pieces.at(-1);
-    if (reading.pieces.length !== append.pieceCount || !Buffer.isBuffer(rest) || rest.length > 0) {
-      await append.abort();
-      this.writer.text(`${append.tag} BAD Unexpected text after the message\r\n`);
-      this.#countError();
-      return true;
-    }
-    const completion = await append.commit();
-    this.sync(true);
-    this.writer.text(`${append.tag} ${completion}\r\n`);
-    return true;
   }
 
   #command(pieces: readonly ImapPiece[]): boolean | Promise<boolean> {
     this.#commandCount++;
     if (this.#idleTag !== undefined) return this.#endIdle(pieces);
-    const tag = this.#reader.tag;
-    if (tag === undefined || !isTag(tag)) {
-      this.writer.text('* BAD Missing tag or command\r\n');
-      this.#countError();
-      return true;
-    }
-    let entry: CommandEntry | undefined;
-    let outcome: string | undefined | Promise<string | undefined>;
-    try {
-      const cursor = new ImapCursor(pieces);
-      cursor.tag();
-      cursor.space();
-      let name = cursor.keyword();
-      const byUid = name === 'UID';
-      if (byUid) {
-        cursor.space();
-        name = cursor.keyword();
-      }
-      entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
-      if (entry === undefined || (byUid && !entry.uid)) throw new Fault('bad-syntax', 'Unknown command');
-      if (entry.state === 'selected' && this.view === undefined) {
-        throw new Fault('bad-syntax', 'No mailbox is selected');
-      }
-      outcome = entry.run(this, { tag, name, byUid, cursor });
-      if (outcome instanceof Promise) {
-        const settled = entry;
-        return outcome.then(
-          (completion) => this.#complete(tag, settled, byUid, completion),
-          (error: unknown) => this.#failed(tag, settled, byUid, error),
-        );
-      }
-      return this.#complete(tag, entry, byUid, outcome);
-    } catch (error) {
-      return this.#failed(tag, entry, false, error);
-    }
-  }
-
-  #complete(tag: string, entry: CommandEntry, byUid: boolean, completion: string | undefined): boolean {
-    if (completion === undefined) return true;
-    this.sync(entry.expunges || byUid);
-    this.writer.text(`${tag} ${completion}\r\n`);
-    if (completion.startsWith('BAD')) this.#countError();
-    else if (completion.startsWith('OK')) this.#errors = 0;
-    return true;
-  }
-
-  #failed(tag: string, entry: CommandEntry | undefined, byUid: boolean, error: unknown): boolean {
-    const fault = Fault.from(error);
-    if (fault.detail.closeConnection === true) throw fault;
-    // The right to act is lost: nothing may be answered any more (DESIGN invariant 2).
-    if (fault.code === 'lease-lost' || fault.code === 'not-owner') {
-      this.leave('UNAVAILABLE', 'Account is moving, please reconnect');
-      return false;
-    }
-    if (fault.whose !== 'client') {
-      const level = fault.code === 'bug' ? 'error' : 'warn';
-      this.log[level](
-        {
-          event: 'imap-command',
-          code: fault.code,
-          error: fault.message,
-          detail: fault.detail,
-          ...(fault.code === 'bug' ? { stack: fault.stack } : {}),
-        },
-        'command failed',
-      );
-    }
-    const answer = answerOf(fault);
-    if (entry !== undefined && !answer.startsWith('BAD')) this.sync(entry.expunges || byUid);
-    this.writer.text(`${tag} ${answer}\r\n`);
-    if (answer.startsWith('BAD')) this.#countError();
-    if (this.view?.gone) {
-      this.leaveAtOnce('Mailbox was deleted');
-    }
-    return true;
+    return runCommand(this, this.#input.tag, pieces);
   }
 
   #endIdle(pieces: readonly ImapPiece[]): boolean {
@@ -560,7 +356,7 @@ export class ImapSession {
       this.writer.text(`${tag} OK IDLE completed\r\n`);
     } else {
       this.writer.text(`${tag} BAD Expected DONE\r\n`);
-      this.#countError();
+      this.countError();
     }
     return true;
   }
@@ -577,10 +373,8 @@ export class ImapSession {
     this.#over = true;
     this.#clock.remove(this);
     this.account.ended.removeEventListener('abort', this);
-    const append = this.#append;
-    this.#append = undefined;
     this.unselect();
-    if (append !== undefined) await append.abort();
+    await this.#input.abort();
     if (this.#leaving !== undefined) this.writer.text(this.#leaving);
     void this.writer.flush();
     this.#transport.end();
@@ -590,7 +384,7 @@ export class ImapSession {
         ...this.#options.facts,
         reason: this.#endReason,
         commands: this.#commandCount,
-        bytesIn: this.#reader.consumedBytes,
+        bytesIn: this.#input.consumedBytes,
         bytesOut: this.writer.writtenBytes,
         ms: Math.round(performance.now() - this.#startedMs),
       },

@@ -7,11 +7,12 @@
 
 import { imapNumberSet, imapString } from '../../../mailwire/imap-reply.ts';
 import { parseSearchProgram, type SearchReturn } from '../../../mailwire/imap-search-keys.ts';
-import type { CommandCall, ImapSession } from './imap-session.ts';
+import type { ImapSession } from './imap-session.ts';
 import type { MailboxView } from './mailbox-view.ts';
 import { decideByContent } from './search-content.ts';
 import { compileKey, type Known } from './search-key.ts';
 import { Slice } from './session-clock.ts';
+import type { CommandCall } from './session-options.ts';
 
 /** Messages read at once. */
 const parallelMax = 8;

@@ -2,8 +2,9 @@
 import { Fault } from '../../../base/fault.ts';
 import { parseStatusItems, type StatusItem } from '../../../mailwire/imap-list-request.ts';
 import { type Folder, flagBit } from '../../store/store.ts';
-import type { CommandCall, ImapSession } from './imap-session.ts';
+import type { ImapSession } from './imap-session.ts';
 import type { MailboxView } from './mailbox-view.ts';
+import type { CommandCall } from './session-options.ts';
 
 export function select(session: ImapSession, call: CommandCall): Promise<string> {
   return open(session, call, false);

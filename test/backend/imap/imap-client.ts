@@ -1,11 +1,8 @@
 /** A client on an IMAP session without any network: sends text, collects the answers up to the tagged one. */
-import {
-  ImapSession,
-  type ImapSessionLimits,
-  imapSessionLimits,
-} from '../../../backend/serve/imap/imap-session.ts';
+import { ImapSession } from '../../../backend/serve/imap/imap-session.ts';
 import type { Transport } from '../../../backend/serve/imap/reply-writer.ts';
 import { SessionClock } from '../../../backend/serve/imap/session-clock.ts';
+import { type ImapSessionLimits, imapSessionLimits } from '../../../backend/serve/imap/session-options.ts';
 import type { Store } from '../../../backend/store/store.ts';
 import { silentLog } from '../../../base/log.ts';
 

@@ -1,0 +1,45 @@
+/** What an IMAP session is made with: limits, transport, account; and what a command of it is called with. */
+import type { Log } from '../../../base/log.ts';
+import type { ImapCursor } from '../../../mailwire/imap-tokens.ts';
+import type { Account } from '../../accounts/accounts.ts';
+import type { Transport } from './reply-writer.ts';
+import type { SessionClock } from './session-clock.ts';
+
+export interface ImapSessionLimits {
+  readonly lineBytesMax: number;
+  readonly commandBytesMax: number;
+  readonly idleMs: number;
+  /** A client that reads nothing for this long is let go. */
+  readonly stallMs: number;
+  /** Bad commands before the session ends. */
+  readonly errorsMax: number;
+}
+
+export const imapSessionLimits: ImapSessionLimits = {
+  lineBytesMax: 64 * 1024,
+  commandBytesMax: 256 * 1024,
+  idleMs: 30 * 60_000,
+  stallMs: 5 * 60_000,
+  errorsMax: 50,
+};
+
+export interface ImapSessionOptions {
+  readonly account: Account;
+  readonly transport: Transport;
+  readonly limits: ImapSessionLimits;
+  readonly log: Log;
+  /** For the log line at the end. */
+  readonly facts: Readonly<Record<string, unknown>>;
+  /** Called once, when the session is over and the account no longer needed. */
+  readonly ended: () => void;
+  readonly clock?: SessionClock;
+}
+
+/** What one command is called with. */
+export interface CommandCall {
+  readonly tag: string;
+  /** In capitals, without `UID `. */
+  readonly name: string;
+  readonly byUid: boolean;
+  readonly cursor: ImapCursor;
+}
