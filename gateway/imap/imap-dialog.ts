@@ -16,8 +16,8 @@ import {
   type LoginAsked,
   type LoginDialog,
 } from '../session/login-dialog.ts';
+import { type Mechanism, type SaslState, type SaslStep, startSasl, stepSasl } from '../session/sasl.ts';
 import { imapWords, type RefusalWord, sayOf } from '../session/wording.ts';
-import { type Mechanism, type SaslState, type SaslStep, startSasl, stepSasl } from '../smtp/sasl.ts';
 
 /** Small: nothing longer is sent before login, and a thousand strangers may be here at once (CASES 24). */
 const limits = { lineBytesMax: 8192, literalBytesMax: 4096, commandBytesMax: 16 * 1024 };

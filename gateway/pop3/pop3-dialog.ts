@@ -12,8 +12,8 @@ import {
   isHttpVerb,
   type LoginDialog,
 } from '../session/login-dialog.ts';
+import { type Mechanism, type SaslState, type SaslStep, startSasl, stepSasl } from '../session/sasl.ts';
 import { pop3Words, type RefusalWord } from '../session/wording.ts';
-import { type Mechanism, type SaslState, type SaslStep, startSasl, stepSasl } from '../smtp/sasl.ts';
 
 /** RFC 2449 4 allows 255 for a command; an AUTH response in base64 is longer. */
 const lineBytesMax = 2048;

@@ -4,7 +4,7 @@
  */
 import { takeLine } from './command-line.ts';
 import { type Reply, replies } from './reply.ts';
-import { saslLineBytesMax } from './sasl.ts';
+import { saslLineBytesMax } from '../session/sasl.ts';
 
 /** RFC 5321 4.5.3.1.4 asks for 512; extensions add to it. CR LF included. */
 const commandBytesMax = 4096;

@@ -1,9 +1,9 @@
 /** AUTH (RFC 4954): the exchange of one connection, the chain's question, and the owner's word. */
 import { type Address, canonicalAddress } from '../../cluster-protocol/ids.ts';
+import { type Mechanism, type SaslState, type SaslStep, startSasl, stepSasl } from '../session/sasl.ts';
 import type { MutableSession } from '../session/session.ts';
 import type { DoorShared } from './door-shared.ts';
 import { type Reply, replies, replyFor } from './reply.ts';
-import { type Mechanism, type SaslState, type SaslStep, startSasl, stepSasl } from './sasl.ts';
 
 export interface Attempt {
   readonly mechanism: Mechanism;

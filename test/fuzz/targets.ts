@@ -4,8 +4,8 @@ import { canonicalAddress as accountAddress } from '../../cluster-protocol/ids.t
 import { basicCredentials } from '../../gateway/http/basic-auth.ts';
 import { targetOf } from '../../gateway/http/request-target.ts';
 import { canonicalAddress as clientAddress } from '../../gateway/net/address.ts';
+import { startSasl } from '../../gateway/session/sasl.ts';
 import { DataReceiver } from '../../gateway/smtp/data-receiver.ts';
-import { startSasl } from '../../gateway/smtp/sasl.ts';
 import { ImapCommandReader, type ImapPiece } from '../../mailwire/imap-command-reader.ts';
 import { parseFetchItems } from '../../mailwire/imap-fetch-items.ts';
 import { parseListRequest } from '../../mailwire/imap-list-request.ts';

@@ -1,5 +1,5 @@
 /**
- * The two SASL mechanisms of the submission doors, as pure functions over one
+ * The two SASL mechanisms of passwords, as pure functions over one
  * client line: PLAIN (RFC 4616) and LOGIN (never standardised, still common).
  * Passwords pass through and are kept nowhere.
  */
