@@ -41,6 +41,8 @@ export class ImapSession {
   readonly #clock: SessionClock;
   readonly #options: ImapSessionOptions;
   #running = false;
+  /** Bytes came since the running loop last looked. */
+  #arrived = false;
   #inputEnded = false;
   #paused = false;
   #over = false;
@@ -76,6 +78,7 @@ export class ImapSession {
     if (this.#over) return;
     this.#lastInputMs = performance.now();
     this.#input.push(chunk);
+    this.#arrived = true;
     if (!this.#running) void this.#run();
     else if (this.#input.full && !this.#paused) {
       this.#paused = true;
@@ -271,26 +274,34 @@ export class ImapSession {
     this.#running = true;
     try {
       const slice = new Slice();
-      while (!this.#over && this.#leaving === undefined && !this.#transport.closed) {
-        const stepped = this.#input.step();
-        const event = stepped instanceof Promise ? await stepped : stepped;
-        if (event === false) break;
-        if (event !== true) {
-          const done = this.#command(event);
-          if (!(done instanceof Promise ? await done : done)) break;
-        }
-        const rest = slice.used();
-        if (rest !== undefined) await rest;
-        if (this.writer.full) await this.flush();
-        this.readOn();
-      }
-      if (!this.#over) await this.flush();
+      do {
+        this.#arrived = false;
+        await this.#runWhatCame(slice);
+        if (!this.#over) await this.flush();
+        // A chunk that came while we flushed met a session that still ran: nobody else would look at it.
+      } while (this.#arrived && !this.stopping);
     } catch (error) {
       this.#broken(error);
     }
     this.#running = false;
     if (this.#paused) this.#resume();
     if (this.#leaving !== undefined || this.#inputEnded || this.#transport.closed) await this.#finish();
+  }
+
+  async #runWhatCame(slice: Slice): Promise<void> {
+    while (!this.stopping) {
+      const stepped = this.#input.step();
+      const event = stepped instanceof Promise ? await stepped : stepped;
+      if (event === false) return;
+      if (event !== true) {
+        const done = this.#command(event);
+        if (!(done instanceof Promise ? await done : done)) return;
+      }
+      const rest = slice.used();
+      if (rest !== undefined) await rest;
+      if (this.writer.full) await this.flush();
+      this.readOn();
+    }
   }
 
   #resume(): void {

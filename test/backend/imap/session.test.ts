@@ -227,6 +227,18 @@ describe('bad input', () => {
   });
 });
 
+test.each([1, 2, 3, 7])(
+  'a command that comes in chunks of %i bytes in one turn of the loop is answered',
+  async (size) => {
+    const client = new ImapClient(await sample());
+    const command = Buffer.from('a SELECT INBOX\r\nb SEARCH SUBJECT "parts"\r\n');
+    for (let at = 0; at < command.length; at += size) client.send(command.subarray(at, at + size));
+    expect(await client.until((received) => received.lastIndexOf('b OK SEARCH completed\r\n') + 1)).toContain(
+      '* ',
+    );
+  },
+);
+
 describe('commands', () => {
   const rows: Row[] = [
     { says: 'CAPABILITY', send: ['a CAPABILITY'], gives: [/^\* CAPABILITY IMAP4rev1 .*UIDPLUS/, 'a OK'] },
