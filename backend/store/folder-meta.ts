@@ -18,6 +18,11 @@ export interface FolderMeta {
   /** No modification sequence from here on was ever given. */
   readonly modseqReserved: number;
   readonly specialUse?: SpecialUse | undefined;
+  /**
+   * Dovecot's files of this folder are to be taken over before anything else: it was handed back to Dovecot, or the
+   * taking over has not ended. `modseq`: the sequence every message gets.
+   */
+  readonly takeOver?: { readonly modseq: number } | undefined;
 }
 
 export const uidBlock = 1000;
@@ -51,7 +56,7 @@ export async function readMeta(directory: string): Promise<FolderMeta | undefine
   if (text === undefined) return undefined;
   try {
     const raw = JSON.parse(text) as Record<string, unknown>;
-    const { mailboxId, uidValidity, uidReserved, modseqReserved, specialUse } = raw;
+    const { mailboxId, uidValidity, uidReserved, modseqReserved, specialUse, takeOver } = raw;
     const good =
       typeof mailboxId === 'string' &&
       /^[0-9a-f]{20}$/.test(mailboxId) &&
@@ -65,6 +70,7 @@ export async function readMeta(directory: string): Promise<FolderMeta | undefine
       uidReserved,
       modseqReserved,
       specialUse: specialUses.includes(specialUse as string) ? (specialUse as SpecialUse) : undefined,
+      ...(isTakeOver(takeOver) ? { takeOver } : {}),
     };
   } catch {
     return undefined;
@@ -77,6 +83,14 @@ export function writeMeta(directory: string, meta: FolderMeta): Promise<void> {
 
 export function formatMeta(meta: FolderMeta): string {
   return `${JSON.stringify({ format: 1, ...meta })}\n`;
+}
+
+function isTakeOver(value: unknown): value is { modseq: number } {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    isCount((value as { modseq?: unknown }).modseq, Number.MAX_SAFE_INTEGER)
+  );
 }
 
 function isCount(value: unknown, max: number): value is number {

@@ -5,6 +5,7 @@
  */
 import path from 'node:path';
 import { errnoOf, Fault } from '../../base/fault.ts';
+import { takeOverDovecot } from './dovecot/take-over.ts';
 import { eachAtOnce, listDirectory, makeDirectory, removeTree, renameFile, syncDirectory } from './files.ts';
 import {
   deletedPath,
@@ -25,6 +26,7 @@ import {
 } from './folder-name.ts';
 import { takeIn } from './foreign-files.ts';
 import type { Publish } from './incoming.ts';
+import type { JournalRecord } from './journal-records.ts';
 import type { AccountReplay } from './journal-replay.ts';
 import { MaildirFolder } from './maildir-folder.ts';
 import type { Folder, FolderInfo, SpecialUse } from './store.ts';
@@ -99,7 +101,11 @@ export class FolderTree {
     for (const entry of found.sort((a, b) => compareFolderNames(a.name, b.name))) {
       this.#entries.set(entry.name, entry);
     }
-    this.#subscribed = await readSubscriptions(this.#host.maildir, this.#host.limits.folderNameBytesMax);
+    this.#subscribed = await readSubscriptions(
+      this.#host.maildir,
+      this.#host.limits.folderNameBytesMax,
+      (name) => this.#entries.has(name),
+    );
     await this.#clearDebris();
     for (const entry of found) {
       this.#host.usage.bytes += entry.known.bytes;
@@ -238,17 +244,25 @@ export class FolderTree {
   async #readEntry(name: string, directory: string): Promise<FolderEntry | undefined> {
     const place = this.#path(directory);
     let meta = await readMeta(place);
+    if (!meta && directory !== '' && !(await isMaildir(place))) return undefined;
+    let records: readonly JournalRecord[] = (meta && this.#replay?.folders.get(meta.mailboxId)) ?? [];
+    if (!meta || meta.takeOver) {
+      const taken = await takeOverDovecot(
+        { directory: place, relative: directory, meta, records, host: this.#host },
+        Date.now(),
+      );
+      if (taken) ({ meta, records } = taken);
+    }
     if (!meta) {
-      if (directory !== '' && !(await isMaildir(place))) return undefined;
       const before = this.#replay?.directories.get(directory);
       meta = newMeta(before?.uidValidity ?? this.#nextUidValidity());
       if (before) meta = { ...meta, mailboxId: before.mailboxId };
       if (directory !== '')
         this.#host.log.info({ event: 'folder-taken-in', folder: name }, 'folder taken in');
       await writeMeta(place, meta);
+      records = this.#replay?.folders.get(meta.mailboxId) ?? [];
     }
     this.#uidValidityLast = Math.max(this.#uidValidityLast, meta.uidValidity);
-    const records = this.#replay?.folders.get(meta.mailboxId) ?? [];
     const last = records.at(-1);
     const known = last?.t === 'clean' ? { bytes: last.b, messages: last.c } : { bytes: 0, messages: 0 };
     return { name, directory, meta, records, known, folder: undefined };
