@@ -83,6 +83,39 @@ export function readAt(fd: number, position: number, length: number): Promise<Bu
   });
 }
 
+/**
+ * A small file as a whole, by name: three calls of the pool and one promise. At most `length` bytes; shorter when
+ * the file is.
+ */
+export function readSmall(name: string, length: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    fs.open(name, 'r', (failure, fd) => {
+      if (failure) {
+        reject(failure);
+        return;
+      }
+      // Not of the pool of small buffers: what is kept for long would keep a whole slab of it.
+      const buffer = Buffer.allocUnsafeSlow(length);
+      const more = (filled: number): void => {
+        fs.read(fd, buffer, filled, length - filled, filled, (error, count) => {
+          if (!error && count > 0 && filled + count < length) {
+            more(filled + count);
+            return;
+          }
+          closeLater(fd);
+          if (error) reject(error);
+          else resolve(filled + count === length ? buffer : buffer.subarray(0, filled + count));
+        });
+      };
+      if (length > 0) more(0);
+      else {
+        closeLater(fd);
+        resolve(buffer);
+      }
+    });
+  });
+}
+
 /** Writes all of `data` at `position`, however many calls that takes. */
 export function writeAt(fd: number, data: Buffer, position: number): Promise<void> {
   return new Promise((resolve, reject) => {

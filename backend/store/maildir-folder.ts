@@ -5,7 +5,7 @@
  */
 import { errnoOf, Fault } from '../../base/fault.ts';
 import { copyMessages } from './copier.ts';
-import { openFile } from './files.ts';
+import { openFile, readSmall } from './files.ts';
 import type { LoadedFolder, SeenTimes } from './folder-load.ts';
 import { type FolderMeta, modseqBlock, uidBlock, writeMeta } from './folder-meta.ts';
 import type { FolderState } from './folder-state.ts';
@@ -13,8 +13,9 @@ import { rescan } from './foreign-files.ts';
 import { IncomingMessage, type Publish } from './incoming.ts';
 import type { JournalRecord, KeptKey } from './journal-records.ts';
 import { LateFiles } from './late-files.ts';
-import { parseMessageName } from './message-name.ts';
-import { openMessage } from './open-message.ts';
+import { messageCache } from './message-cache.ts';
+import { fileBytesIn, parseMessageName } from './message-name.ts';
+import { openMessage, WholeMessage, wholeBytesMax, wholeMessage } from './open-message.ts';
 import type {
   AppendFacts,
   FlagChange,
@@ -28,6 +29,7 @@ import type { StoreHost } from './store-host.ts';
 import { formatUidSet } from './uid-set.ts';
 
 const uidMax = 0xfffffffe;
+let foldersMade = 0;
 
 export class MaildirFolder implements Folder {
   name: string;
@@ -47,6 +49,8 @@ export class MaildirFolder implements Folder {
   readonly late: LateFiles;
   readonly #listeners = new Set<(event: FolderEvent) => void>();
   readonly #publish: Publish;
+  /** Of this object alone: another opening of the account begins with nothing. */
+  readonly #cachePrefix = `${++foldersMade}:`;
   #looking: Promise<void> | undefined;
 
   constructor(
@@ -106,6 +110,15 @@ export class MaildirFolder implements Folder {
     return at < 0 ? undefined : this.state.columns.flags[at]!;
   }
 
+  modseqOf(uid: number): number | undefined {
+    const at = this.state.columns.find(uid);
+    return at < 0 ? undefined : this.state.columns.modseq[at]!;
+  }
+
+  expungedSince(modseq: number): readonly (readonly [number, number])[] | undefined {
+    return this.state.goneSince(modseq);
+  }
+
   watch(listener: (event: FolderEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -122,16 +135,27 @@ export class MaildirFolder implements Folder {
     if (event.kind === 'gone') this.#listeners.clear();
   }
 
+  held(uid: number): Buffer | undefined {
+    this.check();
+    return this.state.columns.find(uid) < 0 ? undefined : messageCache.get(this.#cachePrefix + uid);
+  }
+
   async open(uid: number): Promise<OpenMessage> {
     for (let attempt = 0; ; attempt++) {
       this.check();
       const at = this.state.columns.find(uid);
       if (at < 0) throw goneMessage();
+      const cacheKey = this.#cachePrefix + uid;
+      const held = messageCache.get(cacheKey);
+      if (held !== undefined) return new WholeMessage(held);
       const text = this.state.columns.nameOf(at);
       const size = this.state.columns.size[at]!;
+      const fileBytes = fileBytesIn(text) ?? size;
       try {
-        const fd = await openFile(this.file(text), 'r');
-        return openMessage(fd, size, parseMessageName(text)?.fileBytes ?? size);
+        if (size > wholeBytesMax) return openMessage(await openFile(this.file(text), 'r'), size, fileBytes);
+        const whole = wholeMessage(await readSmall(this.file(text), fileBytes), size, fileBytes);
+        messageCache.put(cacheKey, whole);
+        return new WholeMessage(whole);
       } catch (error) {
         if (errnoOf(error) !== 'ENOENT') throw this.host.failed(error, 'message-open');
         // Renamed meanwhile, by the showing of flags or by another program.
@@ -162,9 +186,11 @@ export class MaildirFolder implements Folder {
           ? change.keywords
           : this.state.checkKeywords(change.keywords, this.host.limits.keywordsPerFolderMax);
       const exact: FlagChange = { how: change.how, flags: change.flags & 31, keywords };
-      const changed = this.existing(uids).filter((uid) =>
-        this.state.changes(this.state.columns.find(uid), exact),
-      );
+      const newest = change.unchangedSince ?? Number.POSITIVE_INFINITY;
+      const changed = this.existing(uids).filter((uid) => {
+        const at = this.state.columns.find(uid);
+        return this.state.columns.modseq[at]! <= newest && this.state.changes(at, exact);
+      });
       if (changed.length === 0) return [];
       await this.reserve(0, 1);
       const modseq = this.state.highestModseq + 1;

@@ -57,6 +57,14 @@ export function parseMessageName(text: string): MessageName | undefined {
   };
 }
 
+/** Bytes of the file, as its name says; without parsing the rest. */
+export function fileBytesIn(text: string): number | undefined {
+  const start = text.indexOf(',S=');
+  const end = start < 0 ? -1 : text.indexOf(',', start + 3);
+  const bytes = end < 0 ? Number.NaN : Number(text.slice(start + 3, end));
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
 export function formatMessageName(name: MessageName): string {
   const key = name.deliveryKey === undefined ? '' : `_K${name.deliveryKey}`;
   return `${name.seconds}.U${name.uid}_${name.emailId}_M${name.modseq}${key}.${name.host},S=${name.fileBytes},W=${name.size}:2,${lettersOf(name.flags, name.otherLetters)}`;

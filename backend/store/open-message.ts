@@ -14,6 +14,38 @@ export function openMessage(fd: number, size: number, fileBytes: number): OpenMe
   return size === fileBytes ? new PlainMessage(fd, size) : new ConvertedMessage(fd, size, fileBytes);
 }
 
+/** Files up to this size are read whole, in one go. */
+export const wholeBytesMax = 256 * 1024;
+
+/** What a small file holds, with CRLF line ends. */
+export function wholeMessage(raw: Buffer, size: number, fileBytes: number): Buffer {
+  return size === fileBytes ? raw : withCrlf(raw, false);
+}
+
+/** A message that is in memory. */
+export class WholeMessage implements OpenMessage {
+  readonly whole: Buffer;
+
+  constructor(whole: Buffer) {
+    this.whole = whole;
+  }
+
+  get size(): number {
+    return this.whole.length;
+  }
+
+  async read(start: number, end: number): Promise<Buffer> {
+    return this.whole.subarray(start, Math.max(start, end));
+  }
+
+  stream(start: number, end: number): Readable {
+    const bytes = this.whole.subarray(start, Math.max(start, end));
+    return Readable.from(bytes.length === 0 ? [] : [bytes], { objectMode: false });
+  }
+
+  async close(): Promise<void> {}
+}
+
 class PlainMessage implements OpenMessage {
   readonly size: number;
   readonly #fd: number;

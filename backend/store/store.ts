@@ -40,6 +40,8 @@ export interface MessageFacts {
 /** An open message: bytes with CRLF line ends, whatever the file holds. */
 export interface OpenMessage {
   readonly size: number;
+  /** All of it, when it is in memory already. Shared: nobody may change these bytes. */
+  readonly whole?: Buffer;
   /** Bytes `start` (inclusive) to `end` (exclusive, clamped to size). For small parts. */
   read(start: number, end: number): Promise<Buffer>;
   stream(start: number, end: number): Readable;
@@ -50,6 +52,8 @@ export type FlagChange = {
   readonly how: 'set' | 'add' | 'remove';
   readonly flags: number;
   readonly keywords: readonly string[];
+  /** Messages with a greater modseq are left as they are (RFC 7162 UNCHANGEDSINCE). */
+  readonly unchangedSince?: number;
 };
 
 export interface AppendFacts {
@@ -97,8 +101,17 @@ export interface Folder {
   facts(uid: number): MessageFacts | undefined;
   /** Flag bits alone, for scans. `undefined`: no such message. */
   flagsOf(uid: number): number | undefined;
+  /** Modification sequence alone, for scans. `undefined`: no such message. */
+  modseqOf(uid: number): number | undefined;
+  /**
+   * UIDs expunged after a modseq as ranges [first, last], ascending; may name some that went before it.
+   * `undefined`: not known that far back, every UID below `uidNext` that does not exist may be one.
+   */
+  expungedSince(modseq: number): readonly (readonly [number, number])[] | undefined;
   /** @throws {Fault} `gone` when it was expunged. */
   open(uid: number): Promise<OpenMessage>;
+  /** The message's bytes when they are in memory, without waiting. Shared: nobody may change them. */
+  held?(uid: number): Buffer | undefined;
   append(facts: AppendFacts, sizeHint: number | undefined): Promise<Incoming>;
   /** Changes flags of those that exist; resolves when durable. Returns the uids whose flags really changed. */
   changeFlags(uids: readonly number[], change: FlagChange): Promise<readonly number[]>;

@@ -36,6 +36,7 @@ export async function openContent(
   needs: ReadonlySet<ContentNeed>,
 ): Promise<MessageContent> {
   const message = await folder.open(uid);
+  if (message.whole !== undefined) return new SmallContent(message.whole);
   try {
     if (message.size <= smallBytesMax) return new SmallContent(await message.read(0, message.size));
     return await LargeContent.prepare(message, needs);
