@@ -1,5 +1,5 @@
 /** Names both sides must spell alike: members, accounts, shards. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { Fault } from '../base/fault.ts';
 
 /** `gateway-1`, `backend-3`: the supervisor's name for a member on its machine, unique in the cluster. */
@@ -73,7 +73,17 @@ export function addressParts(address: Address): { local: string; domain: string 
   return { local: address.slice(0, at), domain: address.slice(at + 1) };
 }
 
+/** Shards found lately: a login asks for the same one half a dozen times on its way. */
+const remembered = new Map<Address, number>();
+const rememberedMax = 10_000;
+
 /** The shard of an account: the first 48 bits of SHA-256 of its canonical address, modulo the shard count. */
 export function shardOf(address: Address, shardCount: number): Shard {
-  return createHash('sha256').update(address).digest().readUIntBE(0, 6) % shardCount;
+  let number = remembered.get(address);
+  if (number === undefined) {
+    number = hash('sha256', address, 'buffer').readUIntBE(0, 6);
+    if (remembered.size >= rememberedMax) remembered.clear();
+    remembered.set(address, number);
+  }
+  return number % shardCount;
 }

@@ -3,14 +3,15 @@
  * Remembered is a digest under a key of this process, of address, password and
  * the credentials' own salt: a changed password is not remembered any more.
  */
-import { createHmac, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 
 /** A wrong password is remembered this long: a client with a stale one asks again and again. */
 const wrongRememberMs = 30_000;
 const wrongMax = 10_000;
 
 export class VerifiedLogins {
-  readonly #key = randomBytes(32);
+  /** Never leaves the process, and neither does a digest: so a plain hash behind the key does what an HMAC would, at a tenth of its time. */
+  readonly #key = randomBytes(32).toString('base64');
   readonly #rememberMs: number;
   readonly #rememberedMax: number;
   /** Digest → until when, ms; in the order of insertion. */
@@ -24,7 +25,7 @@ export class VerifiedLogins {
 
   /** @param version  Changes with the credentials: their salt; empty for an unknown account. */
   digestOf(address: string, password: string, version: string): string {
-    return createHmac('sha256', this.#key).update(`${address}\0${version}\0${password}`).digest('base64');
+    return hash('sha256', `${this.#key}\0${address}\0${version}\0${password}`, 'base64');
   }
 
   /** `undefined`: not known, the slow hash has to decide. @param nowMs  Monotonic. */

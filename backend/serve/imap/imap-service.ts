@@ -7,6 +7,7 @@ import { Fault } from '../../../base/fault.ts';
 import { linkHeader, linkStatus, type RefusalReason } from '../../../cluster-protocol/link.ts';
 import type { Account } from '../../accounts/accounts.ts';
 import type { Opening, Service, ServiceContext } from '../service.ts';
+import { enterSession, leaveSession } from '../session-count.ts';
 import { capabilityLine } from './capabilities.ts';
 import { ImapSession } from './imap-session.ts';
 import type { Transport } from './reply-writer.ts';
@@ -15,24 +16,18 @@ import { imapSessionLimits } from './session-options.ts';
 /** How long the other half of a stream may stay open after a session's end. */
 const lingerMs = 10_000;
 
-/** Sessions per open account, counted here until all protocols share a count. */
-const sessionsByAccount = new WeakMap<object, number>();
-
 export const imapService: Service = async (stream, opening, context) => {
   const account = await login(stream, opening, context);
   if (account === undefined) return;
-  const { store } = account;
-  const count = sessionsByAccount.get(store) ?? 0;
-  if (count >= context.settings['account.sessions_max']) {
-    account.release();
-    refuse(stream, linkStatus.busy, 'limit');
-    return;
-  }
   if (stream.destroyed) {
     account.release();
     return;
   }
-  sessionsByAccount.set(store, count + 1);
+  if (!enterSession(account, context.settings['account.sessions_max'])) {
+    account.release();
+    refuse(stream, linkStatus.busy, 'limit');
+    return;
+  }
   stream.respond({ ':status': linkStatus.accepted, [linkHeader.capability]: capabilityLine });
   await new Promise<void>((resolve) => {
     const transport = new StreamTransport(stream);
@@ -53,7 +48,7 @@ export const imapService: Service = async (stream, opening, context) => {
         tls: opening.tls ?? 'none',
       },
       ended: () => {
-        sessionsByAccount.set(store, (sessionsByAccount.get(store) ?? 1) - 1);
+        leaveSession(account);
         account.release();
         resolve();
       },

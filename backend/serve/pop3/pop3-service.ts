@@ -4,8 +4,10 @@ import { Fault, isFault } from '../../../base/fault.ts';
 import { linkHeader, linkStatus } from '../../../cluster-protocol/link.ts';
 import type { Account } from '../../accounts/accounts.ts';
 import { answer, factsOf, ownerHint, statusOf } from '../answers.ts';
+import { freshFolder } from '../fresh-folder.ts';
 import { checkCredentials } from '../login-service.ts';
 import type { Service } from '../service.ts';
+import { enterSession, leaveSession } from '../session-count.ts';
 import { Maildrop } from './maildrop.ts';
 import { CommandLines } from './pop3-command.ts';
 import { Pop3Output } from './pop3-output.ts';
@@ -34,6 +36,10 @@ export const pop3Service: Service = async (stream, opening, context) => {
       ...(isFault(error, 'limit-reached') ? { [linkHeader.reason]: 'limit' } : {}),
     });
   }
+  if (!enterSession(account, context.settings['account.sessions_max'])) {
+    account.release();
+    return answer(stream, linkStatus.busy, { [linkHeader.reason]: 'limit' });
+  }
   const startedAtMs = performance.now();
   const output = new Pop3Output(stream);
   let session: Pop3Session | undefined;
@@ -43,7 +49,7 @@ export const pop3Service: Service = async (stream, opening, context) => {
   };
   try {
     const folder = await account.store.folder('INBOX');
-    await folder.refresh();
+    await freshFolder(folder);
     session = new Pop3Session(folder, await Maildrop.of(folder), output);
     if (account.ended.aborted) throw new Fault('not-owner', 'the account was left');
     account.ended.addEventListener('abort', leave, { once: true });
@@ -72,6 +78,7 @@ export const pop3Service: Service = async (stream, opening, context) => {
     }
   } finally {
     account.ended.removeEventListener('abort', leave);
+    leaveSession(account);
     account.release();
     context.log.info(
       {
