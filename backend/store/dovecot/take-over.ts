@@ -82,7 +82,7 @@ export async function takeOverDovecot(
   host.guard.assert();
   await renameFile(path.join(directory, uidListName), path.join(directory, takenUidListName));
   await syncDirectory(directory);
-  const done = withoutTakeOver(meta);
+  const done = withoutTakeOver({ ...meta, uidReserved: Math.max(meta.uidReserved, state.uidNext) });
   await writeMeta(directory, done);
   host.guard.assert();
   host.log.info(
@@ -111,11 +111,12 @@ function withoutTakeOver(meta: FolderMeta): FolderMeta {
  */
 function metaFor({ meta, directory: _ }: FolderToTake, list: UidList, nowMs: number): FolderMeta {
   const modseq = meta?.takeOver?.modseq ?? Math.max(Math.floor(nowMs), meta?.modseqReserved ?? 1);
-  const base =
-    meta && meta.uidValidity === list.uidValidity ? meta : newMeta(list.uidValidity, meta?.specialUse);
+  const known = meta?.uidValidity === list.uidValidity ? meta : undefined;
+  const base = known ?? newMeta(list.uidValidity, meta?.specialUse);
   return {
     ...base,
-    uidReserved: Math.max(base.uidReserved, list.uidNext),
+    // Of what Dovecot has not given nothing was given by us, if this is the first time.
+    uidReserved: Math.max(known?.uidReserved ?? 1, list.uidNext),
     modseqReserved: Math.max(base.modseqReserved, modseq + modseqBlock),
     takeOver: { modseq },
   };
