@@ -4,6 +4,8 @@
  * Control characters are escaped by JSON; long values are cut here, so that no
  * client can write more than one record or a huge one (CWE-117).
  */
+import { mkdirSync, openSync } from 'node:fs';
+import path from 'node:path';
 import { destination, type Logger as PinoLogger, pino } from 'pino';
 
 export type Log = Pick<PinoLogger, 'debug' | 'info' | 'warn' | 'error' | 'child'>;
@@ -14,12 +16,13 @@ export const logValueCharsMax = 512;
 /** Field names whose values never reach the log. */
 const secrets = ['password', 'pass', 'auth', 'credentials', 'token', 'secret', 'authorization'];
 
+/** @throws {Error} of the file system, when `file` cannot be opened */
 export function openLog(options: { member: string; file?: string; level?: string }): Log {
   const sink =
     options.file === undefined
       ? destination({ dest: 2, sync: false })
       : destination({
-          ...{ dest: options.file, sync: false, mkdir: true, mode: 0o640 },
+          ...{ dest: openFile(options.file), sync: false },
           // Lines leave together: one write each costs more than the rest of a login.
           ...{ minLength: 4096, periodicFlush: 100 },
         });
@@ -33,6 +36,15 @@ export function openLog(options: { member: string; file?: string; level?: string
     },
     sink,
   );
+}
+
+/**
+ * Opened here and now, at the start: a process that has to end before pino had opened the file
+ * would throw in its exit handler, and live on.
+ */
+function openFile(file: string): number {
+  mkdirSync(path.dirname(file), { recursive: true });
+  return openSync(file, 'a', 0o640);
 }
 
 /** Resolves when what was logged so far is in the file: before the process ends. */
