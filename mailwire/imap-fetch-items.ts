@@ -30,7 +30,8 @@ export type FetchItem =
         | 'body'
         | 'bodystructure'
         | 'emailid'
-        | 'threadid';
+        | 'threadid'
+        | 'modseq';
     }
   | SectionItem;
 
@@ -47,6 +48,7 @@ const simple: Readonly<Record<string, readonly FetchItem[]>> = {
   BODYSTRUCTURE: [{ kind: 'bodystructure' }],
   EMAILID: [{ kind: 'emailid' }],
   THREADID: [{ kind: 'threadid' }],
+  MODSEQ: [{ kind: 'modseq' }],
   RFC822: [section('RFC822', 'all', false)],
   'RFC822.HEADER': [section('RFC822.HEADER', 'header', true)],
   'RFC822.TEXT': [section('RFC822.TEXT', 'text', false)],
@@ -73,6 +75,35 @@ export function parseFetchItems(cursor: ImapCursor): readonly FetchItem[] {
   } while (cursor.takeIf(' '));
   cursor.expect(')');
   return items;
+}
+
+export interface FetchModifiers {
+  /** RFC 7162 3.1.4.1. */
+  readonly changedSince: number | undefined;
+  /** RFC 7162 3.2.6: tell what was expunged since. */
+  readonly vanished: boolean;
+}
+
+/** What may follow the items, to the end of the command. @throws {Fault} `bad-syntax` */
+export function parseFetchModifiers(cursor: ImapCursor): FetchModifiers {
+  let changedSince: number | undefined;
+  let vanished = false;
+  if (cursor.takeIf(' ')) {
+    cursor.expect('(');
+    do {
+      const name = cursor.keyword();
+      if (name === 'CHANGEDSINCE' && changedSince === undefined) {
+        cursor.space();
+        changedSince = cursor.number64();
+        if (changedSince === 0) throw new Fault('bad-syntax', '0 is not allowed here');
+      } else if (name === 'VANISHED' && !vanished) vanished = true;
+      else throw new Fault('bad-syntax', 'Unknown FETCH modifier');
+    } while (cursor.takeIf(' '));
+    cursor.expect(')');
+  }
+  cursor.end();
+  if (vanished && changedSince === undefined) throw new Fault('bad-syntax', 'VANISHED needs CHANGEDSINCE');
+  return { changedSince, vanished };
 }
 
 function item(cursor: ImapCursor, alone: boolean): readonly FetchItem[] {

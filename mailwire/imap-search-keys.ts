@@ -17,6 +17,8 @@ export type SearchKey =
   | { readonly key: 'body' | 'text'; readonly value: string }
   | { readonly key: 'uid' | 'sequence'; readonly set: ImapSequenceSet }
   | { readonly key: 'emailid'; readonly id: string }
+  /** RFC 7162 3.1.5: changed at or after. */
+  | { readonly key: 'modseq'; readonly modseq: number }
   | { readonly key: 'not'; readonly of: SearchKey }
   | { readonly key: 'or' | 'and'; readonly of: readonly SearchKey[] };
 
@@ -26,6 +28,8 @@ export interface SearchProgram {
   readonly key: SearchKey;
   /** `undefined`: no RETURN, answered the RFC 3501 way. */
   readonly returns: ReadonlySet<SearchReturn> | undefined;
+  /** MODSEQ is among the keys: the answer tells one too. */
+  readonly modseq: boolean;
 }
 
 /** CASES 26. */
@@ -65,6 +69,7 @@ class SearchParser {
   readonly #cursor: ImapCursor;
   #charset = 'utf-8';
   #count = 0;
+  #modseq = false;
 
   constructor(cursor: ImapCursor) {
     this.#cursor = cursor;
@@ -91,7 +96,7 @@ class SearchParser {
     const keys = [this.#key(first, 0)];
     while (cursor.takeIf(' ')) keys.push(this.#key(this.#nextWord(), 0));
     cursor.end();
-    return { key: keys.length === 1 ? keys[0]! : { key: 'and', of: keys }, returns };
+    return { key: keys.length === 1 ? keys[0]! : { key: 'and', of: keys }, returns, modseq: this.#modseq };
   }
 
   /** A word in capitals, or `undefined` before a parenthesis or a sequence set. */
@@ -196,6 +201,18 @@ class SearchParser {
         return { key: 'flag', flag: cursor.flag(), on: word === 'KEYWORD' };
       case 'UID':
         return { key: 'uid', set: cursor.sequenceSet() };
+      case 'MODSEQ':
+        if (cursor.isAt('"')) {
+          // Which flag's change is meant: every flag's counts here (RFC 7162 3.1.5 allows it).
+          cursor.string();
+          cursor.space();
+          if (!['PRIV', 'SHARED', 'ALL'].includes(cursor.keyword())) {
+            throw new Fault('bad-syntax', 'Unknown entry type');
+          }
+          cursor.space();
+        }
+        this.#modseq = true;
+        return { key: 'modseq', modseq: cursor.number64() };
       case 'EMAILID':
         return { key: 'emailid', id: cursor.astring() };
       default:

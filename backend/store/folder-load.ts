@@ -87,6 +87,14 @@ export async function loadFolder(
     state.uidNext = Math.max(state.uidNext, meta.uidReserved);
     state.highestModseq = Math.max(state.highestModseq, meta.modseqReserved);
   }
+  const last = records.findLast((record) => record.t === 'clean');
+  if (findings.unclean || !journalWhole || last?.t !== 'clean') {
+    state.goneKnownFrom = state.highestModseq;
+  } else if (last.c !== state.columns.count) {
+    // Another program removed files while nobody looked: clients have to hear of it.
+    state.highestModseq++;
+    state.goneKnownFrom = state.highestModseq;
+  }
   return {
     state,
     findings,

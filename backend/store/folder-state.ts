@@ -50,6 +50,8 @@ export class FolderState {
   #combinationIndex: Map<string, number> | undefined;
   readonly settled: (readonly [number, number])[] = [];
   gone: (readonly [set: string, modseq: number])[] = [];
+  /** What went before this modseq is not all in `gone`. */
+  goneKnownFrom = 0;
 
   facts(uid: number): MessageFacts | undefined {
     const at = this.columns.find(uid);
@@ -132,6 +134,16 @@ export class FolderState {
     if (modseq > this.highestModseq) this.highestModseq = modseq;
   }
 
+  /** See `Folder.expungedSince`. */
+  goneSince(modseq: number): readonly (readonly [number, number])[] | undefined {
+    if (modseq < this.goneKnownFrom) return undefined;
+    const ranges: (readonly [number, number])[] = [];
+    for (const [set, at] of this.gone) {
+      if (at > modseq) for (const range of rangesOf(set)) addRange(ranges, ...range);
+    }
+    return ranges;
+  }
+
   /** Rebuilds the state. @param files Names in `cur/` that this store gave, in any order. */
   load(files: readonly NamedFile[], records: readonly JournalRecord[], nowSeconds: number): ReplayFindings {
     const purged = greatest(records, (record) => (record.t === 'purged' ? record.m : 0));
@@ -193,6 +205,7 @@ export class FolderState {
       case 'folder':
         for (const keyword of record.kw) this.#learn(keyword);
         this.gone = [...record.x];
+        this.goneKnownFrom = record.gk ?? 0;
         this.uidNext = Math.max(this.uidNext, record.n);
         this.highestModseq = Math.max(this.highestModseq, record.m);
         return;
@@ -254,6 +267,7 @@ export class FolderState {
       kw: this.keywords,
       s: this.#settledSet(),
       x: this.gone,
+      ...(this.goneKnownFrom > 0 ? { gk: this.goneKnownFrom } : {}),
     };
     const columns = this.columns;
     let rows: SnapshotRow[] = [];

@@ -64,6 +64,8 @@ export type JournalRecord =
       readonly kw: readonly string[];
       readonly s: string;
       readonly x: readonly (readonly [set: string, modseq: number])[];
+      /** Expunges before this modseq are not all in `x`. */
+      readonly gk?: number;
     }
   | { readonly t: 'rows'; readonly f: string; readonly r: readonly SnapshotRow[] }
   | { readonly t: 'keys'; readonly k: readonly KeptKey[] }
@@ -87,6 +89,8 @@ export function formatRecord(record: JournalRecord): string {
 
 export interface ReadJournal {
   readonly records: readonly JournalRecord[];
+  /** Bytes before the zeros the file ends in. */
+  readonly usedBytes: number;
   /** Bytes up to the end of the last good line. */
   readonly goodBytes: number;
   /** Lines in the middle that were not what was written. */
@@ -95,8 +99,11 @@ export interface ReadJournal {
   readonly torn: boolean;
 }
 
-/** Reads what is good of a journal. */
-export function readRecords(data: Buffer): ReadJournal {
+/** Reads what is good of a journal. Zeros at its end are room for records to come. */
+export function readRecords(file: Buffer): ReadJournal {
+  let usedBytes = file.length;
+  while (usedBytes > 0 && file[usedBytes - 1] === 0) usedBytes--;
+  const data = file.subarray(0, usedBytes);
   const records: JournalRecord[] = [];
   let goodBytes = 0;
   let bad = 0;
@@ -117,7 +124,7 @@ export function readRecords(data: Buffer): ReadJournal {
     badBeforeGood = bad;
     goodBytes = at;
   }
-  return { records, goodBytes, damagedLines: badBeforeGood, torn: bad > badBeforeGood };
+  return { records, usedBytes, goodBytes, damagedLines: badBeforeGood, torn: bad > badBeforeGood };
 }
 
 function readLine(line: Buffer): JournalRecord | undefined {

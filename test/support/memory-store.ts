@@ -43,6 +43,9 @@ export class MemoryFolder implements Folder {
   readonly #messages = new Map<number, Message>();
   readonly #listeners = new Set<(event: FolderEvent) => void>();
   readonly #keywords: string[] = [];
+  readonly #expunged: { uid: number; modseq: number }[] = [];
+  /** Does not know what was expunged. */
+  forgetful = false;
 
   constructor(store: MemoryStore, name: string) {
     this.#store = store;
@@ -73,6 +76,17 @@ export class MemoryFolder implements Folder {
   }
   flagsOf(uid: number): number | undefined {
     return this.#messages.get(uid)?.facts.flags;
+  }
+
+  modseqOf(uid: number): number | undefined {
+    return this.#messages.get(uid)?.facts.modseq;
+  }
+  expungedSince(modseq: number): readonly (readonly [number, number])[] | undefined {
+    if (this.forgetful) return undefined;
+    return this.#expunged
+      .filter((one) => one.modseq > modseq)
+      .map(({ uid }) => [uid, uid] as const)
+      .sort((a, b) => a[0] - b[0]);
   }
 
   async open(uid: number): Promise<OpenMessage> {
@@ -140,6 +154,7 @@ export class MemoryFolder implements Folder {
     for (const uid of uids) {
       const message = this.#messages.get(uid);
       if (message === undefined) continue;
+      if (message.facts.modseq > (change.unchangedSince ?? Number.POSITIVE_INFINITY)) continue;
       const { flags, keywords } = message.facts;
       let next = change.flags;
       let words: readonly string[] = wanted;
@@ -163,7 +178,11 @@ export class MemoryFolder implements Folder {
 
   async expunge(uids: readonly number[]): Promise<readonly number[]> {
     const removed = uids.filter((uid) => this.#messages.delete(uid));
-    if (removed.length > 0) this.#emit({ kind: 'expunged', uids: removed, modseq: ++this.highestModseq });
+    if (removed.length > 0) {
+      const modseq = ++this.highestModseq;
+      for (const uid of removed) this.#expunged.push({ uid, modseq });
+      this.#emit({ kind: 'expunged', uids: removed, modseq });
+    }
     return removed;
   }
 

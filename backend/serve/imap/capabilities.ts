@@ -5,6 +5,8 @@ export const capabilities: readonly string[] = [
   'LITERAL+', // RFC 7888
   'ID', // RFC 2971
   'ENABLE', // RFC 5161
+  'CONDSTORE', // RFC 7162
+  'QRESYNC', // RFC 7162
   'IDLE', // RFC 2177
   'NAMESPACE', // RFC 2342
   'UIDPLUS', // RFC 4315

@@ -1,10 +1,12 @@
 /** Commands that change messages: STORE, COPY, MOVE, EXPUNGE (RFC 9051 6.4.3, 6.4.6-6.4.9). */
 import { Fault } from '../../../base/fault.ts';
 import { imapNumberSet } from '../../../mailwire/imap-reply.ts';
+import type { ImapCursor } from '../../../mailwire/imap-tokens.ts';
 import type { Folder } from '../../store/store.ts';
 import { answerTryCreate } from './answers.ts';
 import { flagsText, parseFlags } from './flags.ts';
 import type { ImapSession } from './imap-session.ts';
+import { modseqCode } from './resync.ts';
 import { deletedUids } from './select-commands.ts';
 import { Slice } from './session-clock.ts';
 import type { CommandCall } from './session-options.ts';
@@ -16,6 +18,7 @@ export async function storeFlags(session: ImapSession, { cursor, byUid }: Comman
   cursor.space();
   const set = cursor.sequenceSet();
   cursor.space();
+  const unchangedSince = storeModifier(cursor);
   const sign = cursor.takeIf('+') ? '+' : cursor.takeIf('-') ? '-' : '';
   const item = cursor.itemName();
   const silent = item === 'FLAGS.SILENT';
@@ -33,8 +36,12 @@ export async function storeFlags(session: ImapSession, { cursor, byUid }: Comman
   const uids = view.uidsOf(ranges);
   if (uids.length === 0) return 'OK STORE completed';
   const how = sign === '+' ? 'add' : sign === '-' ? 'remove' : 'set';
-  const changed = await view.folder.changeFlags(uids, { how, flags: bits, keywords });
+  if (unchangedSince !== undefined) session.enableCondstore();
+  const condition = unchangedSince === undefined ? {} : { unchangedSince };
+  const changed = await view.folder.changeFlags(uids, { how, flags: bits, keywords, ...condition });
   view.told(changed);
+  const done = new Set(changed);
+  const modified: number[] = [];
   if (view.folder.keywords.length !== view.keywordCount) session.announceFlags(view);
   let missing = false;
   const slice = new Slice();
@@ -46,14 +53,35 @@ export async function storeFlags(session: ImapSession, { cursor, byUid }: Comman
         missing = true;
         continue;
       }
-      if (silent) continue;
-      const flags = flagsText(facts.flags, facts.keywords);
-      session.untagged(`* ${at + 1} FETCH (${byUid ? `UID ${uid} ` : ''}FLAGS (${flags}))`);
+      if (unchangedSince !== undefined && facts.modseq > unchangedSince && !done.has(uid)) {
+        // Changed by somebody before, or after ours changed nothing: either way the client knows too little.
+        modified.push(byUid ? uid : at + 1);
+        continue;
+      }
+      const told: string[] = byUid || session.qresync ? [`UID ${uid}`] : [];
+      // RFC 7162 3.1.3: told even when silent.
+      if (session.condstore && (!silent || done.has(uid))) told.push(`MODSEQ (${facts.modseq})`);
+      if (!silent) told.push(`FLAGS (${flagsText(facts.flags, facts.keywords)})`);
+      else if (!session.condstore || !done.has(uid)) continue;
+      session.untagged(`* ${at + 1} FETCH (${told.join(' ')})`);
       if ((at & 63) !== 0) continue;
       await pause(session, slice);
     }
   }
-  return missing && !byUid ? someGone : 'OK STORE completed';
+  const code = modified.length === 0 ? '' : `[MODIFIED ${imapNumberSet(modified)}] `;
+  if (!missing || byUid) return `OK ${code}STORE completed`;
+  return code === '' ? someGone : `NO ${code}Some of the messages no longer exist`;
+}
+
+/** `(UNCHANGEDSINCE n)` (RFC 7162 3.1.3). */
+function storeModifier(cursor: ImapCursor): number | undefined {
+  if (!cursor.takeIf('(')) return undefined;
+  if (cursor.keyword() !== 'UNCHANGEDSINCE') throw new Fault('bad-syntax', 'Unknown STORE modifier');
+  cursor.space();
+  const modseq = cursor.number64();
+  cursor.expect(')');
+  cursor.space();
+  return modseq;
 }
 
 async function pause(session: ImapSession, slice: Slice): Promise<void> {
@@ -93,7 +121,7 @@ async function transfer(
   if (!move) return pairs.length === 0 ? someGone : `OK ${code} COPY completed`;
   // RFC 6851 4.3: told before the EXPUNGE answers, which come with the completion.
   if (pairs.length > 0) session.untagged(`* OK ${code} Moved UIDs`);
-  return 'OK MOVE completed';
+  return `OK ${pairs.length > 0 ? modseqCode(session, view) : ''}MOVE completed`;
 }
 
 async function targetOf(session: ImapSession, written: string): Promise<Folder | string> {
@@ -117,6 +145,7 @@ export async function expunge(session: ImapSession, { cursor, byUid }: CommandCa
     const named = new Set(view.uidsOf(view.resolve(set, true, session.saved)));
     uids = uids.filter((uid) => named.has(uid));
   }
-  if (uids.length > 0) await view.folder.expunge(uids);
-  return 'OK EXPUNGE completed';
+  if (uids.length === 0) return 'OK EXPUNGE completed';
+  await view.folder.expunge(uids);
+  return `OK ${modseqCode(session, view)}EXPUNGE completed`;
 }

@@ -108,14 +108,36 @@ function id(session: ImapSession, { cursor }: CommandCall): string {
   return 'OK ID completed';
 }
 
-/** RFC 5161. Nothing to enable yet: CONDSTORE, QRESYNC and IMAP4rev2 will be. */
+/** RFC 5161: what is not known is passed over in silence. */
 function enable(session: ImapSession, { cursor }: CommandCall): string {
+  const wanted = new Set<string>();
   do {
     cursor.space();
-    cursor.atom();
+    wanted.add(cursor.keyword());
   } while (!cursor.atEnd);
-  session.untagged('* ENABLED');
+  const enabled: string[] = [];
+  for (const name of wanted) if (enableOne(session, name)) enabled.push(name);
+  session.untagged(['* ENABLED', ...enabled].join(' '));
   return 'OK ENABLE completed';
+}
+
+/** @returns Was it enabled by this? */
+function enableOne(session: ImapSession, name: string): boolean {
+  switch (name) {
+    case 'CONDSTORE': {
+      const before = session.condstore;
+      session.enableCondstore();
+      return !before;
+    }
+    case 'QRESYNC': {
+      const before = session.qresync;
+      session.enableCondstore();
+      session.qresync = true;
+      return !before;
+    }
+    default:
+      return false;
+  }
 }
 
 function idle(session: ImapSession, { cursor, tag }: CommandCall): undefined {

@@ -4,7 +4,12 @@
  * and bytes, and answered in order.
  */
 import { Fault, isFault } from '../../../base/fault.ts';
-import { type FetchItem, parseFetchItems, type SectionItem } from '../../../mailwire/imap-fetch-items.ts';
+import {
+  type FetchItem,
+  parseFetchItems,
+  parseFetchModifiers,
+  type SectionItem,
+} from '../../../mailwire/imap-fetch-items.ts';
 import { imapDateTime } from '../../../mailwire/imap-reply.ts';
 import { parseHeaderFields, selectFields } from '../../../mailwire/mime/header-fields.ts';
 import { flagBit, type MessageFacts } from '../../store/store.ts';
@@ -20,6 +25,7 @@ import {
   openContent,
   type Range,
 } from './message-content.ts';
+import { changedRanges, namedUids, tellVanished } from './resync.ts';
 import { sectionPart } from './section.ts';
 import { Slice } from './session-clock.ts';
 import type { CommandCall } from './session-options.ts';
@@ -35,9 +41,16 @@ export async function fetchMessages(session: ImapSession, { cursor, byUid }: Com
   const set = cursor.sequenceSet();
   cursor.space();
   let items = parseFetchItems(cursor);
-  cursor.end();
+  const { changedSince, vanished } = parseFetchModifiers(cursor);
+  if (vanished && !(byUid && session.qresync)) return 'BAD VANISHED needs UID FETCH and QRESYNC';
   const view = session.selected();
-  const ranges = view.resolve(set, byUid, session.saved);
+  let ranges = view.resolve(set, byUid, session.saved);
+  if (changedSince !== undefined || items.some((item) => item.kind === 'modseq')) session.enableCondstore();
+  if (changedSince !== undefined) {
+    if (vanished) tellVanished(session, view, changedSince, namedUids(set, session.saved, view));
+    ranges = await changedRanges(view, ranges, changedSince);
+    if (!items.some((item) => item.kind === 'modseq')) items = [...items, { kind: 'modseq' }];
+  }
   // RFC 9051 6.4.9: UID FETCH answers with the UID whether asked for or not.
   if (byUid && !items.some((item) => item.kind === 'uid')) items = [{ kind: 'uid' }, ...items];
   const needs = needsOf(items);
@@ -109,6 +122,8 @@ function knownItem(item: FetchItem, facts: MessageFacts): string {
       return `RFC822.SIZE ${facts.size}`;
     case 'emailid':
       return `EMAILID (${facts.emailId})`;
+    case 'modseq':
+      return `MODSEQ (${facts.modseq})`;
     case 'threadid':
       return 'THREADID NIL';
     default:
@@ -315,7 +330,10 @@ async function markSeen(
     const facts = view.folder.facts(uid);
     if (facts === undefined) continue;
     const flags = flagsText(facts.flags, facts.keywords);
-    session.untagged(`* ${view.sequenceOf(uid)} FETCH (${byUid ? `UID ${uid} ` : ''}FLAGS (${flags}))`);
+    const modseq = session.condstore ? `MODSEQ (${facts.modseq}) ` : '';
+    session.untagged(
+      `* ${view.sequenceOf(uid)} FETCH (${byUid || session.qresync ? `UID ${uid} ` : ''}${modseq}FLAGS (${flags}))`,
+    );
     if (session.writer.full) await session.writer.flush();
   }
 }

@@ -198,7 +198,6 @@ function patternsOf(session: ImapSession, reference: string, written: readonly s
 /** A pattern as Unicode; one that no name can be spelled like matches nothing rather than being an error. */
 function patternText(session: ImapSession, latin1: string): string {
   if (latin1.length > 1000) throw new Fault('limit-reached', 'Pattern is too long');
-  if (session.utf8Names || /[\u0080-\u00ff]/.test(latin1))
-    return Buffer.from(latin1, 'latin1').toString('utf8');
+  if (session.utf8 || /[\u0080-\u00ff]/.test(latin1)) return Buffer.from(latin1, 'latin1').toString('utf8');
   return decodeModifiedUtf7(latin1) ?? '\u0000';
 }

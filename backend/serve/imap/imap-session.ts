@@ -4,16 +4,11 @@
  * session holds no promise, no timer and no buffer, so that an idle one is small.
  */
 import { Fault } from '../../../base/fault.ts';
-import type { Log } from '../../../base/log.ts';
 import type { ImapPiece } from '../../../mailwire/imap-command-reader.ts';
-import { decodeMailboxName, encodeMailboxName } from '../../../mailwire/imap-mailbox-name.ts';
-import { imapAstring, imapText } from '../../../mailwire/imap-reply.ts';
-import type { Account } from '../../accounts/accounts.ts';
-import type { Folder } from '../../store/store.ts';
+import { imapText } from '../../../mailwire/imap-reply.ts';
+import { ClientState } from './client-state.ts';
 import { runCommand } from './command-run.ts';
-import { allSystemFlags, flagsText } from './flags.ts';
-import { MailboxView } from './mailbox-view.ts';
-import { ReplyWriter, type Transport } from './reply-writer.ts';
+import type { Transport } from './reply-writer.ts';
 import { type SessionClock, Slice, sharedClock } from './session-clock.ts';
 import { SessionInput } from './session-input.ts';
 import type { ImapSessionLimits, ImapSessionOptions } from './session-options.ts';
@@ -24,17 +19,8 @@ const lookMs = 30_000;
 const keepAliveMs = 4 * 60_000;
 /** NOOP looks at the directory at most this often. */
 const refreshMs = 1000;
-export class ImapSession {
-  readonly account: Account;
-  readonly writer: ReplyWriter;
-  readonly log: Log;
-  /** Mailbox names travel as UTF-8 (IMAP4rev2); else as modified UTF-7. */
-  utf8Names = false;
-  /** What is selected. */
-  view: MailboxView | undefined;
-  /** UIDs of the last SEARCH with SAVE: `$`. */
-  saved: readonly number[] = [];
 
+export class ImapSession extends ClientState {
   readonly #transport: Transport;
   readonly #limits: ImapSessionLimits;
   readonly #input: SessionInput;
@@ -60,12 +46,10 @@ export class ImapSession {
   readonly #startedMs = performance.now();
 
   constructor(options: ImapSessionOptions) {
+    super(options);
     this.#options = options;
-    this.account = options.account;
-    this.log = options.log;
     this.#transport = options.transport;
     this.#limits = options.limits;
-    this.writer = new ReplyWriter(options.transport);
     this.#input = new SessionInput(this, options.limits);
     this.#clock = options.clock ?? sharedClock;
     this.#clock.add(this);
@@ -155,48 +139,6 @@ export class ImapSession {
     }
   }
 
-  /** An answer line, without its CRLF; one char per byte. */
-  untagged(line: string): void {
-    this.writer.text(`${line}\r\n`);
-  }
-
-  /** A mailbox name of the client. @throws {Fault} `bad-name` */
-  nameFrom(latin1: string): string {
-    return decodeMailboxName(latin1, this.utf8Names);
-  }
-
-  /** A mailbox name as it stands in an answer. */
-  nameFor(name: string): string {
-    return imapAstring(encodeMailboxName(name, this.utf8Names), this.utf8Names);
-  }
-
-  /** The selected view. @throws {Fault} `gone` when its folder was deleted */
-  selected(): MailboxView {
-    const view = this.view;
-    if (view === undefined) throw new Fault('bug', 'nothing is selected');
-    if (view.gone) throw new Fault('gone', 'Mailbox was deleted');
-    return view;
-  }
-
-  /** The selected view, to be changed. @throws {Fault} `not-allowed` after EXAMINE */
-  selectedForChange(): MailboxView {
-    const view = this.selected();
-    if (view.readOnly) throw new Fault('not-allowed', 'Mailbox is read-only');
-    return view;
-  }
-
-  select(folder: Folder, readOnly: boolean): MailboxView {
-    this.unselect();
-    this.view = new MailboxView(folder, readOnly, () => this.#poke());
-    return this.view;
-  }
-
-  unselect(): void {
-    this.view?.close();
-    this.view = undefined;
-    this.saved = [];
-  }
-
   /** The client is gone or has to go: long commands stop. */
   get stopping(): boolean {
     return this.#transport.closed || this.#over || this.#leaving !== undefined;
@@ -217,37 +159,8 @@ export class ImapSession {
     this.writer.text('+ idling\r\n');
   }
 
-  /** `FETCH (UID u FLAGS (…))` of a message whose flags changed. */
-  flagsAnswer(sequence: number, uid: number): string | undefined {
-    const facts = this.view?.folder.facts(uid);
-    if (facts === undefined) return undefined;
-    return `* ${sequence} FETCH (UID ${uid} FLAGS (${flagsText(facts.flags, facts.keywords)}))`;
-  }
-
-  /** Tells what changed in the selected folder. @param expunges  Sequence numbers may change here. */
-  sync(expunges: boolean): void {
-    const view = this.view;
-    if (view === undefined || view.gone) return;
-    if (view.folder.keywords.length !== view.keywordCount) this.announceFlags(view);
-    view.sync(expunges, this.#write, this.#flags);
-  }
-  readonly #write = (line: string) => this.untagged(line);
-  readonly #flags = (sequence: number, uid: number) => this.flagsAnswer(sequence, uid);
-
-  /** The FLAGS answer: again whenever a keyword is new (RFC 9051 7.3.5). */
-  announceFlags(view: MailboxView): void {
-    const keywords = view.folder.keywords;
-    view.keywordCount = keywords.length;
-    this.untagged(`* FLAGS (${[allSystemFlags, ...keywords].join(' ')})`);
-    if (!view.readOnly) {
-      this.untagged(
-        `* OK [PERMANENTFLAGS (${[allSystemFlags, ...keywords, '\\*'].join(' ')})] Flags permitted`,
-      );
-    }
-  }
-
   /** Something changed: an idling client hears of it, changes of one moment together. */
-  #poke(): void {
+  protected override changed(): void {
     if (this.#idleTag === undefined || this.#pokePending) return;
     this.#pokePending = true;
     setImmediate(() => {

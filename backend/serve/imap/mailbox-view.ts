@@ -5,6 +5,7 @@
  * so that an idle session costs no copy of it.
  */
 import { Fault } from '../../../base/fault.ts';
+import { imapNumberSet } from '../../../mailwire/imap-reply.ts';
 import { type ImapSequenceSet, star } from '../../../mailwire/imap-tokens.ts';
 import type { Folder, FolderEvent } from '../../store/store.ts';
 
@@ -13,6 +14,16 @@ export type IndexRanges = readonly { readonly from: number; readonly to: number 
 
 /** More changed messages than this between two points are looked for by modification sequence. */
 const dirtyMax = 1000;
+
+/** Who is told of changes. */
+export interface Told {
+  /** Expunged messages are told by UID (RFC 7162 3.2.10). */
+  readonly qresync: boolean;
+  /** Takes an answer, without its CRLF. */
+  untagged(answer: string): void;
+  /** Words of a FETCH answer with the flags of a message. */
+  flagsAnswer(sequence: number, uid: number): string | undefined;
+}
 
 export class MailboxView {
   readonly folder: Folder;
@@ -100,7 +111,7 @@ export class MailboxView {
   told(uids: readonly number[]): void {
     for (const uid of uids) {
       this.#dirty?.delete(uid);
-      const modseq = this.folder.facts(uid)?.modseq;
+      const modseq = this.folder.modseqOf(uid);
       if (modseq !== undefined && this.#ownModseqs.at(-1) !== modseq) this.#ownModseqs.push(modseq);
     }
     if (this.#ownModseqs.length > 64) this.#ownModseqs = this.#ownModseqs.slice(-32);
@@ -110,26 +121,20 @@ export class MailboxView {
    * Brings the view up to date.
    *
    * @param expunges  Sequence numbers may change here. Otherwise only flags are told.
-   * @param write  Takes each untagged answer, without its CRLF.
-   * @param flagsAnswer  Words of a FETCH answer with the flags of a message.
    */
-  sync(
-    expunges: boolean,
-    write: (answer: string) => void,
-    flagsAnswer: (sequence: number, uid: number) => string | undefined,
-  ): void {
-    if (expunges) this.#syncNumbers(write);
+  sync(expunges: boolean, client: Told): void {
+    if (expunges) this.#syncNumbers(client);
     if (this.#dirty === undefined && this.#dirtySince === undefined) return;
     for (const uid of this.#dirtyUids()) {
       const sequence = this.sequenceOf(uid);
-      const answer = sequence > 0 ? flagsAnswer(sequence, uid) : undefined;
-      if (answer !== undefined) write(answer);
+      const answer = sequence > 0 ? client.flagsAnswer(sequence, uid) : undefined;
+      if (answer !== undefined) client.untagged(answer);
     }
     this.#dirty = undefined;
     this.#dirtySince = undefined;
   }
 
-  #syncNumbers(write: (answer: string) => void): void {
+  #syncNumbers(client: Told): void {
     const now = this.folder.uids();
     const before = this.uids;
     if (now === before) return;
@@ -138,15 +143,18 @@ export class MailboxView {
     const onlyAdded = now.length >= known && (known === 0 || now[known - 1] === before[known - 1]);
     if (!onlyAdded) {
       let there = lowerBound(now, (before[known - 1] ?? 0) + 1) - 1;
+      const uids: number[] = [];
       // From the end, so that no number told shifts another.
       for (let at = known - 1; at >= 0; at--) {
         if (there >= 0 && now[there] === before[at]) there--;
-        else write(`* ${at + 1} EXPUNGE`);
+        else if (client.qresync) uids.push(before[at]!);
+        else client.untagged(`* ${at + 1} EXPUNGE`);
       }
+      if (uids.length > 0) client.untagged(`* VANISHED ${imapNumberSet(uids.reverse())}`);
     }
     const added = now.length - lowerBound(now, (before[known - 1] ?? 0) + 1);
     this.uids = now;
-    if (added > 0) write(`* ${now.length} EXISTS`);
+    if (added > 0) client.untagged(`* ${now.length} EXISTS`);
   }
 
   #dirtyUids(): readonly number[] {
@@ -154,8 +162,7 @@ export class MailboxView {
     if (since === undefined) return [...this.#dirty!].sort((a, b) => a - b);
     const found: number[] = [];
     for (const uid of this.uids) {
-      const facts = this.folder.facts(uid);
-      if (facts !== undefined && facts.modseq >= since) found.push(uid);
+      if ((this.folder.modseqOf(uid) ?? -1) >= since) found.push(uid);
     }
     return found;
   }
@@ -168,7 +175,7 @@ export class MailboxView {
     for (const uid of event.uids) this.#dirty.add(uid);
     if (this.#dirty.size > dirtyMax) {
       let least = event.modseq;
-      for (const uid of this.#dirty) least = Math.min(least, this.folder.facts(uid)?.modseq ?? least);
+      for (const uid of this.#dirty) least = Math.min(least, this.folder.modseqOf(uid) ?? least);
       this.#dirtySince = least;
       this.#dirty = undefined;
     }

@@ -22,14 +22,16 @@ export async function search(session: ImapSession, call: CommandCall): Promise<s
   cursor.space();
   const program = parseSearchProgram(cursor);
   const view = session.selected();
+  if (program.modseq) session.enableCondstore();
   const known = compileKey(program.key, view, session.saved, Date.now());
   const uids = await matching(session, view, known);
   if (session.stopping) return 'NO [UNAVAILABLE] Stopped';
   const numbers = byUid ? uids : uids.map((uid) => view.sequenceOf(uid));
-  if (program.returns === undefined) await tellPlain(session, numbers);
+  const modseqOf = program.modseq ? (uids: readonly number[]) => greatestModseq(view, uids) : () => undefined;
+  if (program.returns === undefined) await tellPlain(session, numbers, modseqOf(uids));
   else {
     if (program.returns.has('SAVE')) session.saved = savedOf(uids, program.returns);
-    tellExtended(session, call, numbers, program.returns);
+    tellExtended(session, call, numbers, program.returns, modseqOf(toldOf(uids, program.returns)));
   }
   return 'OK SEARCH completed';
 }
@@ -62,13 +64,24 @@ async function matching(session: ImapSession, view: MailboxView, known: Known): 
   return open.length === 0 ? found : found.sort((a, b) => a - b);
 }
 
-async function tellPlain(session: ImapSession, numbers: readonly number[]): Promise<void> {
+/** RFC 7162 3.1.5; `undefined` for no message. */
+function greatestModseq(view: MailboxView, uids: readonly number[]): number | undefined {
+  let greatest: number | undefined;
+  for (const uid of uids) greatest = Math.max(greatest ?? 0, view.folder.modseqOf(uid) ?? 0);
+  return greatest;
+}
+
+async function tellPlain(
+  session: ImapSession,
+  numbers: readonly number[],
+  modseq: number | undefined,
+): Promise<void> {
   session.writer.text('* SEARCH');
   for (let at = 0; at < numbers.length; at += 1000) {
     session.writer.text(` ${numbers.slice(at, at + 1000).join(' ')}`);
     if (session.writer.full) await session.writer.flush();
   }
-  session.writer.text('\r\n');
+  session.writer.text(modseq === undefined ? '\r\n' : ` (MODSEQ ${modseq})\r\n`);
 }
 
 function tellExtended(
@@ -76,6 +89,7 @@ function tellExtended(
   { tag, byUid }: CommandCall,
   numbers: readonly number[],
   returns: ReadonlySet<SearchReturn>,
+  modseq: number | undefined,
 ): void {
   let answer = `* ESEARCH (TAG ${imapString(tag)})${byUid ? ' UID' : ''}`;
   if (numbers.length > 0) {
@@ -84,11 +98,17 @@ function tellExtended(
     if (returns.has('ALL')) answer += ` ALL ${imapNumberSet(numbers)}`;
   }
   if (returns.has('COUNT')) answer += ` COUNT ${numbers.length}`;
+  if (modseq !== undefined) answer += ` MODSEQ ${modseq}`;
   session.untagged(answer);
 }
 
 /** RFC 5182 2.1: with MIN or MAX alone only those are saved. */
 function savedOf(uids: readonly number[], returns: ReadonlySet<SearchReturn>): readonly number[] {
+  return toldOf(uids, returns);
+}
+
+/** Messages that MIN and MAX mean, or all (RFC 7162 3.1.10 has the same rule). */
+function toldOf(uids: readonly number[], returns: ReadonlySet<SearchReturn>): readonly number[] {
   if (returns.has('ALL') || returns.has('COUNT') || (!returns.has('MIN') && !returns.has('MAX'))) return uids;
   const ends = new Set<number>();
   if (returns.has('MIN') && uids.length > 0) ends.add(uids[0]!);

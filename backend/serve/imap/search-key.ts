@@ -85,6 +85,8 @@ export function compileKey(
       });
     case 'emailid':
       return simple((_, uid) => folder.facts(uid)?.emailId === key.id);
+    case 'modseq':
+      return simple((_, uid) => (folder.modseqOf(uid) ?? -1) >= key.modseq);
     case 'uid':
     case 'sequence': {
       const ranges = view.resolve(key.set, key.key === 'uid', saved);

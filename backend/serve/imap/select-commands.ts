@@ -1,9 +1,12 @@
 /** Commands that choose the mailbox a session works in, and STATUS (RFC 9051 6.3.2, 6.3.3, 6.3.11, 6.4.1, 6.4.2). */
 import { Fault } from '../../../base/fault.ts';
 import { parseStatusItems, type StatusItem } from '../../../mailwire/imap-list-request.ts';
+import { parseSelectParameters } from '../../../mailwire/imap-select-parameters.ts';
 import { type Folder, flagBit } from '../../store/store.ts';
+import { freshFolder } from '../fresh-folder.ts';
 import type { ImapSession } from './imap-session.ts';
 import type { MailboxView } from './mailbox-view.ts';
+import { modseqCode, tellChangesSince } from './resync.ts';
 import type { CommandCall } from './session-options.ts';
 
 export function select(session: ImapSession, call: CommandCall): Promise<string> {
@@ -17,13 +20,14 @@ export function examine(session: ImapSession, call: CommandCall): Promise<string
 async function open(session: ImapSession, { cursor, name }: CommandCall, readOnly: boolean): Promise<string> {
   cursor.space();
   const wanted = cursor.astring();
-  cursor.end();
+  const { condstore, resync } = parseSelectParameters(cursor);
+  if (resync !== undefined && !session.qresync) return 'BAD QRESYNC is not enabled';
   // RFC 9051 6.3.2: the mailbox that was selected is left even when the new one cannot be opened.
   const before = session.view !== undefined;
   session.unselect();
   if (before) session.untagged('* OK [CLOSED] Previous mailbox is closed');
   const folder = await session.account.store.folder(session.nameFrom(wanted));
-  await folder.refresh();
+  await freshFolder(folder);
   const view = session.select(folder, readOnly);
   session.announceFlags(view);
   if (readOnly) session.untagged('* OK [PERMANENTFLAGS ()] No flags can be changed');
@@ -33,7 +37,12 @@ async function open(session: ImapSession, { cursor, name }: CommandCall, readOnl
   if (unseen > 0) session.untagged(`* OK [UNSEEN ${unseen}] First unseen`);
   session.untagged(`* OK [UIDVALIDITY ${folder.uidValidity}] UIDs are valid`);
   session.untagged(`* OK [UIDNEXT ${folder.uidNext}] Predicted next UID`);
+  if (condstore) session.condstore = true;
+  session.untagged(`* OK [HIGHESTMODSEQ ${folder.highestModseq}] Highest`);
   session.untagged(`* OK [MAILBOXID (${folder.mailboxId})] Mailbox id`);
+  if (resync !== undefined && resync.uidValidity === folder.uidValidity) {
+    await tellChangesSince(session, view, resync);
+  }
   return `OK [${readOnly ? 'READ-ONLY' : 'READ-WRITE'}] ${name} completed`;
 }
 
@@ -61,12 +70,16 @@ export function check(session: ImapSession, { cursor }: CommandCall): string | P
 export async function closeFolder(session: ImapSession, { cursor }: CommandCall): Promise<string> {
   cursor.end();
   const view = session.view;
+  let code = '';
   if (view !== undefined && !view.gone && !view.readOnly) {
     const uids = deletedUids(view);
-    if (uids.length > 0) await view.folder.expunge(uids);
+    if (uids.length > 0) {
+      await view.folder.expunge(uids);
+      code = modseqCode(session, view);
+    }
   }
   session.unselect();
-  return 'OK CLOSE completed';
+  return `OK ${code}CLOSE completed`;
 }
 
 export function unselect(session: ImapSession, { cursor }: CommandCall): string {
@@ -91,6 +104,7 @@ export async function status(session: ImapSession, { cursor }: CommandCall): Pro
   cursor.space();
   const items = parseStatusItems(cursor);
   cursor.end();
+  if (items.includes('HIGHESTMODSEQ')) session.enableCondstore();
   await tellStatus(session, name, items);
   return 'OK STATUS completed';
 }

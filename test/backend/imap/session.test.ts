@@ -246,7 +246,7 @@ describe('commands', () => {
     { says: 'ID NIL', send: ['a ID NIL'], gives: ['a OK'] },
     {
       says: 'ENABLE of something unknown',
-      send: ['a ENABLE CONDSTORE X-FROB'],
+      send: ['a ENABLE X-FROB'],
       gives: ['* ENABLED\r\na OK'],
     },
     { says: 'NAMESPACE', send: ['a NAMESPACE'], gives: ['* NAMESPACE (("" "/")) NIL NIL'] },

@@ -1,0 +1,115 @@
+/** What a client has enabled and selected, and how it is told what changed in there. */
+import { Fault } from '../../../base/fault.ts';
+import type { Log } from '../../../base/log.ts';
+import { decodeMailboxName, encodeMailboxName } from '../../../mailwire/imap-mailbox-name.ts';
+import { imapAstring } from '../../../mailwire/imap-reply.ts';
+import type { Account } from '../../accounts/accounts.ts';
+import type { Folder } from '../../store/store.ts';
+import { allSystemFlags, flagsText } from './flags.ts';
+import { MailboxView } from './mailbox-view.ts';
+import { ReplyWriter } from './reply-writer.ts';
+import type { ImapSessionOptions } from './session-options.ts';
+
+export abstract class ClientState {
+  readonly account: Account;
+  readonly writer: ReplyWriter;
+  readonly log: Log;
+  /** IMAP4rev2 or UTF8=ACCEPT: mailbox names and quoted strings are UTF-8, else names are modified UTF-7. */
+  utf8 = false;
+  /** RFC 7162: FETCH answers tell modification sequences. */
+  condstore = false;
+  /** RFC 7162: VANISHED instead of EXPUNGE. */
+  qresync = false;
+  /** What is selected. */
+  view: MailboxView | undefined;
+  /** UIDs of the last SEARCH with SAVE: `$`. */
+  saved: readonly number[] = [];
+
+  constructor(options: ImapSessionOptions) {
+    this.account = options.account;
+    this.log = options.log;
+    this.writer = new ReplyWriter(options.transport);
+  }
+
+  /** Something changed in what is selected. */
+  protected abstract changed(): void;
+
+  /** An answer line, without its CRLF; one char per byte. */
+  untagged(line: string): void {
+    this.writer.text(`${line}\r\n`);
+  }
+
+  /** A mailbox name of the client. @throws {Fault} `bad-name` */
+  nameFrom(latin1: string): string {
+    return decodeMailboxName(latin1, this.utf8);
+  }
+
+  /** A mailbox name as it stands in an answer. */
+  nameFor(name: string): string {
+    return imapAstring(encodeMailboxName(name, this.utf8), this.utf8);
+  }
+
+  /** The selected view. @throws {Fault} `gone` when its folder was deleted */
+  selected(): MailboxView {
+    const view = this.view;
+    if (view === undefined) throw new Fault('bug', 'nothing is selected');
+    if (view.gone) throw new Fault('gone', 'Mailbox was deleted');
+    return view;
+  }
+
+  /** The selected view, to be changed. @throws {Fault} `not-allowed` after EXAMINE */
+  selectedForChange(): MailboxView {
+    const view = this.selected();
+    if (view.readOnly) throw new Fault('not-allowed', 'Mailbox is read-only');
+    return view;
+  }
+
+  select(folder: Folder, readOnly: boolean): MailboxView {
+    this.unselect();
+    this.view = new MailboxView(folder, readOnly, () => this.changed());
+    return this.view;
+  }
+
+  unselect(): void {
+    this.view?.close();
+    this.view = undefined;
+    this.saved = [];
+  }
+
+  /** `FETCH (UID u FLAGS (…))` of a message whose flags changed. */
+  flagsAnswer(sequence: number, uid: number): string | undefined {
+    const facts = this.view?.folder.facts(uid);
+    if (facts === undefined) return undefined;
+    const modseq = this.condstore ? ` MODSEQ (${facts.modseq})` : '';
+    return `* ${sequence} FETCH (UID ${uid}${modseq} FLAGS (${flagsText(facts.flags, facts.keywords)}))`;
+  }
+
+  /** Tells what changed in the selected folder. @param expunges  Sequence numbers may change here. */
+  sync(expunges: boolean): void {
+    const view = this.view;
+    if (view === undefined || view.gone) return;
+    if (view.folder.keywords.length !== view.keywordCount) this.announceFlags(view);
+    view.sync(expunges, this);
+  }
+
+  /** The FLAGS answer: again whenever a keyword is new (RFC 9051 7.3.5). */
+  announceFlags(view: MailboxView): void {
+    const keywords = view.folder.keywords;
+    view.keywordCount = keywords.length;
+    this.untagged(`* FLAGS (${[allSystemFlags, ...keywords].join(' ')})`);
+    if (!view.readOnly) {
+      this.untagged(
+        `* OK [PERMANENTFLAGS (${[allSystemFlags, ...keywords, '\\*'].join(' ')})] Flags permitted`,
+      );
+    }
+  }
+
+  /** The client wants modification sequences from now on (RFC 7162 3.1). */
+  enableCondstore(): void {
+    if (this.condstore) return;
+    this.condstore = true;
+    if (this.view !== undefined) {
+      this.untagged(`* OK [HIGHESTMODSEQ ${this.view.folder.highestModseq}] Highest`);
+    }
+  }
+}
