@@ -20,7 +20,7 @@ export interface FolderMeta {
   readonly specialUse?: SpecialUse | undefined;
   /**
    * Dovecot's files of this folder are to be taken over before anything else: it was handed back to Dovecot, or the
-   * taking over has not ended. `modseq`: the sequence every message gets.
+   * taking over has not ended. `modseq`: the sequence every message gets; 1: not begun.
    */
   readonly takeOver?: { readonly modseq: number } | undefined;
 }

@@ -78,6 +78,14 @@ export function withFlags(text: string, flags: number): string {
   return `${base}:2,${lettersOf(flags, otherLettersOf(letters))}`;
 }
 
+/** The same file's name with other flags and other keyword letters (a–z); letters of neither kind stay. */
+export function withLetters(text: string, flags: number, keywordLetters: string): string {
+  const colon = text.lastIndexOf(':2,');
+  const base = colon < 0 ? text : text.slice(0, colon);
+  const others = otherLettersOf(colon < 0 ? '' : text.slice(colon + 3)).replace(/[a-z]/g, '');
+  return `${base}:2,${lettersOf(flags, others + keywordLetters)}`;
+}
+
 /** Flags and other letters of any Maildir name. */
 export function lettersIn(text: string): { readonly flags: number; readonly otherLetters: string } {
   const colon = text.lastIndexOf(':2,');

@@ -110,7 +110,8 @@ function withoutTakeOver(meta: FolderMeta): FolderMeta {
  * since 1970): a client that remembers one of Dovecot's is told about every message once, and misses nothing.
  */
 function metaFor({ meta, directory: _ }: FolderToTake, list: UidList, nowMs: number): FolderMeta {
-  const modseq = meta?.takeOver?.modseq ?? Math.max(Math.floor(nowMs), meta?.modseqReserved ?? 1);
+  const begun = meta?.takeOver?.modseq ?? 1;
+  const modseq = begun > 1 ? begun : Math.max(Math.floor(nowMs), meta?.modseqReserved ?? 1);
   const known = meta?.uidValidity === list.uidValidity ? meta : undefined;
   const base = known ?? newMeta(list.uidValidity, meta?.specialUse);
   return {

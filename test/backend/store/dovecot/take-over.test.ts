@@ -3,11 +3,11 @@ import { cp, readdir, rename, rm, unlink, utimes, writeFile } from 'node:fs/prom
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { openStore } from '../../../../backend/store/open-store.ts';
-import { type Folder, flagBit, type Store } from '../../../../backend/store/store.ts';
+import { flagBit, type Store } from '../../../../backend/store/store.ts';
 import { silentLog } from '../../../../base/log.ts';
-import { encodeModifiedUtf7 } from '../../../../mailwire/modified-utf7.ts';
-import { limits, put, textOf } from '../store-fixture.ts';
-import { type DovecotRig, makeDovecot, type SeenFolder } from './dovecot-rig.ts';
+import { limits, put } from '../store-fixture.ts';
+import { type DovecotRig, makeDovecot } from './dovecot-rig.ts';
+import { see, seeAll, wireName, words } from './seen-store.ts';
 
 let dovecot: DovecotRig;
 let epoch = 0;
@@ -22,39 +22,6 @@ function open(): Promise<Store> {
   const guard = { epoch: ++epoch, assert: () => {} };
   return openStore({ directory: dovecot.directory, guard, limits, log: silentLog, dirsync: true });
 }
-
-const words = ['\\Answered', '\\Deleted', '\\Draft', '\\Flagged', '\\Seen'] as const;
-const bits = [flagBit.answered, flagBit.deleted, flagBit.draft, flagBit.flagged, flagBit.seen] as const;
-
-/** A folder as Dovecot's rig would say it. */
-async function see(folder: Folder): Promise<SeenFolder> {
-  const messages = [];
-  for (const uid of folder.uids()) {
-    const { flags, keywords, internalDateMs, size } = folder.facts(uid)!;
-    messages.push({
-      uid,
-      flags: [...words.filter((_, index) => flags & bits[index]!), ...keywords].sort(),
-      seconds: internalDateMs / 1000,
-      size,
-      text: await textOf(folder, uid),
-    });
-  }
-  return { uidValidity: folder.uidValidity, uidNext: folder.uidNext, messages };
-}
-
-async function seeAll(store: Store): Promise<Record<string, SeenFolder>> {
-  const all: Record<string, SeenFolder> = {};
-  for (const { name, selectable } of store.listFolders()) {
-    if (selectable) all[wireName(name)] = await see(await store.folder(name));
-  }
-  return all;
-}
-
-const wireName = (name: string): string =>
-  name
-    .split('/')
-    .map((level) => encodeModifiedUtf7(level, '.'))
-    .join('.');
 
 /** Several folders, nested, with names outside ASCII; keywords; flags; expunges in the middle and at the end. */
 async function fill(): Promise<void> {
@@ -138,7 +105,11 @@ test('mail Dovecot had not seen, and mail without sizes in its name, comes in on
 });
 
 test('broken off anywhere while taking over, it ends the same', async () => {
-  await fill();
+  const filling = await dovecot.connect();
+  for (const keyword of ['one', 'two', 'three']) {
+    await filling.append('INBOX', keyword, '01-Mar-2019 10:00:00 +0200', 'Subject: a\r\n\r\nb\r\n');
+  }
+  await filling.end();
   const session = await dovecot.connect();
   const before = await session.seeAll();
   await session.end();
@@ -158,7 +129,7 @@ test('broken off anywhere while taking over, it ends the same', async () => {
       () => true,
     );
     if (!stopped) {
-      expect(calls).toBeGreaterThan(15);
+      expect(calls).toBeGreaterThan(5);
       break;
     }
     const store = await open();
