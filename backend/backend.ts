@@ -17,11 +17,13 @@ import {
   tellSupervisor,
 } from '../base/member.ts';
 import { type MemberRecord, protocolVersion } from '../cluster-protocol/link.ts';
+import { checkLoginSettings, loginSettings } from '../cluster-protocol/login-settings.ts';
 import { connectEmbeddedRegistry } from '../cluster-protocol/registry/embedded-client.ts';
-import { registryKey } from '../cluster-protocol/registry.ts';
+import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
 import { processIdentity } from '../cluster-protocol/revoke.ts';
 import { clusterSettings } from '../cluster-protocol/settings.ts';
 import { openAccounts } from './accounts/local-accounts.ts';
+import { openTokenVerifier } from './accounts/token-verifier.ts';
 import { Controller } from './cluster/controller.ts';
 import { openLinkServer } from './cluster/link-server.ts';
 import { joinCluster, type Member } from './cluster/member.ts';
@@ -61,6 +63,8 @@ async function start(memberStart: MemberStart): Promise<void> {
   const config = await readConfig(memberStart.config);
   const settings = readSettings(config, backendSettings);
   const leases = readSettings(config, clusterSettings);
+  const logins = readSettings(config, loginSettings);
+  checkLoginSettings(logins, config.place);
   const log = openLog({ member: memberStart.id, file: path.join(layout.log, `${memberStart.id}.log`) });
   process.on('uncaughtException', (error) => {
     log.error({ err: error }, 'a defect ended this backend');
@@ -85,6 +89,9 @@ async function start(memberStart: MemberStart): Promise<void> {
       return member.guardFor(address);
     },
     owns: (address) => owns(address).ok,
+    scram: logins['login.scram'],
+    loginSecret: await loginSecret(registry),
+    tokens: await openTokenVerifier(logins, path.dirname(memberStart.config), log),
   });
   const links = await openLinkServer({ kind: 'unix', path: layout.linkSocket(memberStart.id) }, services, {
     accounts,
@@ -159,6 +166,16 @@ async function start(memberStart: MemberStart): Promise<void> {
  */
 function firstEpoch(nowMs: number): number {
   return Math.max(1, Math.floor((nowMs - Date.UTC(2020, 0)) / 1000));
+}
+
+/** Made by the first backend that ever started, the same for all. */
+async function loginSecret(registry: Registry): Promise<Buffer> {
+  const key = registryKey.loginSecret;
+  const put = { put: key, value: randomBytes(32).toString('base64') };
+  if ((await registry.get(key)) === undefined) await registry.transact([{ key, is: 'absent' }], [put]);
+  const entry = await registry.get(key);
+  if (entry === undefined) throw new Fault('registry-failed', 'the registry lost the login secret');
+  return Buffer.from(entry.value, 'base64');
 }
 
 async function readConfig(file: string) {

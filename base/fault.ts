@@ -45,6 +45,7 @@ export const faultCodes = {
   'storage-damaged': 'peer',
   'scanner-failed': 'peer',
   'registry-failed': 'peer',
+  'issuer-failed': 'peer',
   // the admin
   'bad-config': 'operator',
   'bad-argument': 'operator',

@@ -14,7 +14,8 @@ export const protocolVersion = 1;
  * - `/recipient`: may this address receive mail of this size? No body. 200, 404 no such account, 413 over quota.
  * - `/deliver`: body is the message as stored. Answer body: JSON `DeliveryAnswer[]`, one per recipient, all durable or not.
  * - `/settle`: the sender has seen the 250 of `deliveryKey`: forget it. Answer 200, best effort.
- * - `/login`: checks credentials only (submission, HTTP). 200 or 401.
+ * - `/login`: checks credentials only (submission, SCRAM). 200 or 401. With `scramStart` in place of credentials: what a
+ *   SCRAM exchange of the account begins with, whether there is such an account or not.
  * - `/http`: one HTTP request of a logged-in user (JMAP); inner status in `postern-status`.
  * - `/admin`: JSON `AdminRequest` in, JSON out: account work of the command line, answered by the owner.
  * - `/domain`: does the backend ... (domains stand in the registry; there is no such service.)
@@ -38,6 +39,8 @@ export const linkHeader = {
   trace: 'postern-trace',
   /** base64 of JSON `Credentials`; sent as a never-indexed header. */
   credentials: 'postern-credentials',
+  /** `/login`: `1` asks for `scramSalt`. */
+  scramStart: 'postern-scram-start',
   /** `/deliver`: reverse-path without brackets, percent-encoded, may be empty. */
   reversePath: 'postern-reverse-path',
   /** `/deliver`, `/recipient`: message bytes, decimal. */
@@ -57,6 +60,10 @@ export const linkHeader = {
   reason: 'postern-reason',
   /** Answer of `/imap`, `/pop3`: the capability list after login, space-separated. */
   capability: 'postern-capability',
+  /** Answer of `/login` to `scramStart`: base64 of the salt, a comma, the iterations. */
+  scramSalt: 'postern-scram-salt',
+  /** Answer of `/login` to a good SCRAM proof: base64 of the server's signature, for the client. */
+  scramSignature: 'postern-scram-signature',
   /** Answer of `/http`. */
   httpStatus: 'postern-status',
 } as const;
@@ -91,11 +98,21 @@ export const streamWindowBytes = 256 * 1024;
  */
 export const linkWindowBytes = 1024 * 1024;
 
-export type Credentials = {
-  readonly mechanism: 'password';
-  readonly user: Address;
-  readonly password: string;
-};
+/** What a client proves itself with. Only the owner of the account judges it; it may be judged more than once. */
+export type Credentials =
+  | { readonly mechanism: 'password'; readonly user: Address; readonly password: string }
+  /** The gateway has carried the exchange and checked nonce and channel binding; `proof` is base64. */
+  | {
+      readonly mechanism: 'scram';
+      readonly user: Address;
+      readonly authMessage: string;
+      readonly proof: string;
+    }
+  /** An OAuth access token. */
+  | { readonly mechanism: 'token'; readonly user: Address; readonly token: string };
+
+/** Longest token, SCRAM message or password in credentials, in bytes. */
+export const credentialBytesMax = 8192;
 
 export interface DeliveryAnswer {
   readonly recipient: Address;

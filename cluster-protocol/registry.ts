@@ -70,6 +70,8 @@ export const registryKey = {
   /** What a backend has released, written by that backend. */
   released: (id: string) => `released/${id}`,
   releasedPrefix: 'released/',
+  /** base64 of 32 random bytes, written once: what is shown of accounts that are none is made from it. */
+  loginSecret: 'login-secret',
   /** JSON `{ name }`: a domain whose accounts live here. */
   domain: (name: string) => `domain/${name}`,
   domainPrefix: 'domain/',

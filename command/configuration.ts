@@ -14,6 +14,7 @@ import {
 } from '../base/config-file.ts';
 import { errnoOf, Fault } from '../base/fault.ts';
 import { type DataLayout, layoutOf, storageRootOf } from '../base/layout.ts';
+import { checkLoginSettings, loginSettings } from '../cluster-protocol/login-settings.ts';
 import { type ClusterSettings, clusterSettings } from '../cluster-protocol/settings.ts';
 import { type GatewaySettings, gatewaySettings } from '../gateway/settings.ts';
 
@@ -39,7 +40,7 @@ export interface Where {
 }
 
 /** All tables of the file, in the order the example shows them. Options of plugins are declared by the plugins. */
-export const settingsTables = [gatewaySettings, backendSettings, clusterSettings] as const;
+export const settingsTables = [gatewaySettings, backendSettings, loginSettings, clusterSettings] as const;
 
 /** The data directory: `--data`, else `./var`. */
 export function dataLayoutAt(where: Where, cwd = process.cwd()): DataLayout {
@@ -59,6 +60,7 @@ export function loadConfiguration(where: Where, cwd = process.cwd()): Configurat
   const backend = readSettings(file, backendSettings);
   const cluster = readSettings(file, clusterSettings);
   checkTogether(file, gateway, cluster);
+  checkLoginSettings(readSettings(file, loginSettings), file.place);
   const layout = dataLayoutAt(where, cwd);
   const storageRoot = storageRootOf(layout, backend['storage.root'], configPath);
   return { configPath, layout, file, gateway, backend, cluster, storageRoot };

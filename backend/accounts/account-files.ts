@@ -18,13 +18,16 @@ import {
   storageFault,
   syncDirectory,
 } from '../store/files.ts';
-import type { PasswordHash } from './password.ts';
+import type { StoredPassword } from './password.ts';
+import { isStoredScram, type StoredScram } from './scram-keys.ts';
 
 export interface AccountFile {
   readonly address: Address;
   /** ISO 8601. */
   readonly createdAt: string;
-  readonly credentials: PasswordHash;
+  readonly credentials: StoredPassword;
+  /** Absent: the password was set without them, and its next login by PLAIN makes them. */
+  readonly scram?: StoredScram | undefined;
   /** Bytes; absent: the site's default; 0: no limit. */
   readonly quotaBytes?: number | undefined;
 }
@@ -63,7 +66,7 @@ export async function readAccountFile(directory: string): Promise<AccountFile | 
 function parseAccountFile(text: string): AccountFile | undefined {
   try {
     const raw = JSON.parse(text) as Record<string, unknown>;
-    const { format, address, createdAt, credentials, quotaBytes } = raw;
+    const { format, address, createdAt, credentials, scram, quotaBytes } = raw;
     const good =
       format === 1 &&
       typeof address === 'string' &&
@@ -75,7 +78,8 @@ function parseAccountFile(text: string): AccountFile | undefined {
     return {
       address,
       createdAt,
-      credentials: credentials as PasswordHash,
+      credentials: credentials as StoredPassword,
+      ...(isStoredScram(scram) ? { scram } : {}),
       ...(typeof quotaBytes === 'number' ? { quotaBytes } : {}),
     };
   } catch {

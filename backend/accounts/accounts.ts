@@ -5,6 +5,7 @@
 import type { Address } from '../../cluster-protocol/ids.ts';
 import type { Credentials } from '../../cluster-protocol/link.ts';
 import type { Store } from '../store/store.ts';
+import type { ScramStart } from './scram-keys.ts';
 
 /** An open account, shared by all its sessions; stays open for a while after the last one leaves. */
 export interface Account {
@@ -24,19 +25,28 @@ export interface AccountSummary {
   readonly messages: number;
 }
 
+/** A password, or a hash of one that another server made. */
+export type NewSecret = string | { readonly hash: string };
+
 export interface Accounts {
   /** Is there such an account, and may it receive `sizeBytes` more? Reads at most one small file; remembers. */
   mayReceive(address: Address, sizeBytes: number): Promise<'yes' | 'no-such-account' | 'over-quota'>;
   /**
-   * Checks a password. Takes as long for an unknown account as for a wrong password (CASES 69). What verified
-   * is remembered as a keyed digest for a bounded time, so that a mail client's next login costs no slow hash.
+   * Checks a password, a SCRAM proof or a token. Takes as long for an unknown account as for a wrong password
+   * (CASES 69). What verified is remembered as a keyed digest for a bounded time, so that a mail client's next login
+   * costs no slow hash.
+   * @throws {Fault} `unavailable`: the issuer of tokens cannot be asked. `busy`, `not-owner`, `lease-lost`, `storage-failed`.
    */
   verify(credentials: Credentials): Promise<boolean>;
+  /** What a SCRAM exchange begins with, for any name. */
+  scramStart(address: Address): Promise<ScramStart>;
+  /** Our side of a proof that is right, in base64; `undefined` for a wrong one. */
+  scramSignature(credentials: Credentials & { readonly mechanism: 'scram' }): Promise<string | undefined>;
   /** @throws {Fault} `no-such-account`, `not-owner`, `lease-lost`, `storage-failed` */
   open(address: Address): Promise<Account>;
-  /** @throws {Fault} `already-exists`, `bad-name` */
-  add(address: Address, password: string, quotaBytes?: number): Promise<AccountSummary>;
-  setPassword(address: Address, password: string): Promise<void>;
+  /** @throws {Fault} `already-exists`, `bad-name`, `bad-argument` for a password or hash that cannot be used */
+  add(address: Address, secret: NewSecret, quotaBytes?: number): Promise<AccountSummary>;
+  setPassword(address: Address, secret: NewSecret): Promise<void>;
   /** Ends its sessions and moves its directory aside (`<root>/removed/`), never deletes it. */
   remove(address: Address): Promise<void>;
   show(address: Address): Promise<AccountSummary>;

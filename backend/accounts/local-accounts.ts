@@ -3,6 +3,7 @@
  * lease of the account's shard first; what changes an account is done under
  * its fence.
  */
+import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
@@ -10,6 +11,7 @@ import { type Address, canonicalAddress } from '../../cluster-protocol/ids.ts';
 import type { Credentials } from '../../cluster-protocol/link.ts';
 import type { BackendSettings } from '../settings.ts';
 import { takeFence } from '../store/fence.ts';
+import { Lane } from '../store/lane.ts';
 import { openStore } from '../store/open-store.ts';
 import type { Guard, StoreLimits } from '../store/store.ts';
 import {
@@ -21,11 +23,13 @@ import {
   removeAccount,
   writeAccountFile,
 } from './account-files.ts';
-import type { Account, AccountSummary, Accounts } from './accounts.ts';
+import type { Account, AccountSummary, Accounts, NewSecret } from './accounts.ts';
+import { readImportedHash, scramIn } from './imported-hash.ts';
 import { KnownAccounts } from './known-accounts.ts';
+import { Logins, type ScramCredentials } from './logins.ts';
 import { OpenAccounts } from './open-accounts.ts';
-import { checkPassword, hashPassword } from './password.ts';
-import { VerifiedLogins } from './verified-logins.ts';
+import { ScramSalts, type ScramStart } from './scram-keys.ts';
+import type { TokenVerifier } from './token-verifier.ts';
 
 /** Refused above this, whatever the protocol let through before. */
 const messageBytesMax = 2 * 1024 ** 3;
@@ -40,6 +44,12 @@ export interface AccountsOptions {
   guardFor(address: Address): Guard;
   /** Is the account's shard ours now? */
   owns(address: Address): boolean;
+  /** Are SCRAM keys made and served? No unless told. */
+  readonly scram?: boolean;
+  /** Of the cluster: salts of accounts that are none are made from it. One of this process unless told. */
+  readonly loginSecret?: Buffer;
+  /** Judges OAuth tokens; without it none is good. */
+  readonly tokens?: TokenVerifier | undefined;
 }
 
 export async function openAccounts(options: AccountsOptions): Promise<Accounts & { close(): Promise<void> }> {
@@ -57,13 +67,25 @@ class LocalAccounts implements Accounts {
   readonly #options: AccountsOptions;
   readonly #known: KnownAccounts;
   readonly #open: OpenAccounts;
-  readonly #verified: VerifiedLogins;
+  readonly #logins: Logins;
+  /** Changes of account files that are under way. */
+  readonly #changes = new Map<Address, Lane>();
 
   constructor(options: AccountsOptions, confirmAbsent: () => Promise<void>) {
     const { settings, log, root } = options;
     this.#options = options;
     this.#known = new KnownAccounts(root, confirmAbsent);
-    this.#verified = new VerifiedLogins(settings['login.remember'], settings['login.remembered_max']);
+    this.#logins = new Logins({
+      rememberMs: settings['login.remember'],
+      rememberedMax: settings['login.remembered_max'],
+      scram: options.scram ?? false,
+      salts: new ScramSalts(options.loginSecret ?? randomBytes(32)),
+      tokens: options.tokens,
+      log,
+      read: (address) => this.#known.read(address, this.#guard(address).epoch),
+      assertOwned: (address) => void this.#guard(address),
+      change: (address, next) => this.#change(address, next),
+    });
     this.#open = new OpenAccounts(
       async (address, onBroken) => {
         const guard = options.guardFor(address);
@@ -101,17 +123,16 @@ class LocalAccounts implements Accounts {
     }
   }
 
-  async verify(credentials: Credentials): Promise<boolean> {
-    const { user, password } = credentials;
-    const file = await this.#known.read(user, this.#guard(user).epoch);
-    const version = file?.credentials.salt ?? '';
-    const digest = this.#verified.digestOf(user, password, version);
-    const recalled = this.#verified.recall(digest, performance.now());
-    if (recalled !== undefined) return recalled;
-    const right = await checkPassword(file?.credentials, password);
-    this.#guard(user);
-    this.#verified.remember(digest, right, performance.now());
-    return right;
+  verify(credentials: Credentials): Promise<boolean> {
+    return this.#logins.verify(credentials);
+  }
+
+  scramStart(address: Address): Promise<ScramStart> {
+    return this.#logins.scramStart(address);
+  }
+
+  scramSignature(credentials: ScramCredentials): Promise<string | undefined> {
+    return this.#logins.scramSignature(credentials);
   }
 
   async open(address: Address): Promise<Account> {
@@ -119,13 +140,15 @@ class LocalAccounts implements Accounts {
     return this.#open.current(address, epoch) ?? (await this.#open.open(address, epoch));
   }
 
-  async add(address: Address, password: string, quotaBytes?: number): Promise<AccountSummary> {
+  async add(address: Address, secret: NewSecret, quotaBytes?: number): Promise<AccountSummary> {
     const canonical = canonicalAddress(address);
     const guard = this.#guard(canonical);
     const file: AccountFile = {
       address: canonical,
       createdAt: new Date().toISOString(),
-      credentials: await hashPassword(password),
+      ...(typeof secret === 'string'
+        ? await this.#logins.newCredentials(canonical, secret)
+        : importedCredentials(secret.hash)),
       ...(quotaBytes === undefined ? {} : { quotaBytes: checkedQuota(quotaBytes) }),
     };
     await createAccount(this.#options.root, file, () => this.#guard(canonical));
@@ -141,16 +164,33 @@ class LocalAccounts implements Accounts {
     };
   }
 
-  async setPassword(address: Address, password: string): Promise<void> {
-    const guard = this.#guard(address);
-    const credentials = await hashPassword(password);
-    const file = await this.#existing(address);
-    const directory = accountDirectory(this.#options.root, address);
-    await takeFence(directory, guard, this.#options.log);
-    await writeAccountFile(directory, { ...file, credentials });
-    this.#known.forget(address);
-    guard.assert();
+  async setPassword(address: Address, secret: NewSecret): Promise<void> {
+    const { credentials, scram } =
+      typeof secret === 'string'
+        ? await this.#logins.changedCredentials(secret)
+        : importedCredentials(secret.hash);
+    await this.#change(address, (file) => ({ ...file, credentials, scram }));
     this.#options.log.info({ event: 'password-set', account: address }, 'password set');
+  }
+
+  /** One change of an account's file at a time, under its fence. */
+  async #change(address: Address, next: (file: AccountFile) => AccountFile | undefined): Promise<void> {
+    const lane = this.#changes.get(address) ?? new Lane();
+    this.#changes.set(address, lane);
+    try {
+      await lane.run(async () => {
+        const guard = this.#guard(address);
+        const file = next(await this.#existing(address));
+        if (file === undefined) return;
+        const directory = accountDirectory(this.#options.root, address);
+        await takeFence(directory, guard, this.#options.log);
+        await writeAccountFile(directory, file);
+        this.#known.forget(address);
+        guard.assert();
+      });
+    } finally {
+      if (lane.idle && this.#changes.get(address) === lane) this.#changes.delete(address);
+    }
   }
 
   async remove(address: Address): Promise<void> {
@@ -227,6 +267,12 @@ class LocalAccounts implements Accounts {
       quotaMessages: 0,
     };
   }
+}
+
+/** @throws {Fault} `bad-argument` */
+function importedCredentials(hash: string): Pick<AccountFile, 'credentials' | 'scram'> {
+  const credentials = readImportedHash(hash);
+  return { credentials, scram: scramIn(credentials) };
 }
 
 function checkedQuota(quotaBytes: number): number {

@@ -1,10 +1,11 @@
 /**
- * Password hashes: scrypt from `node:crypto` (RFC 7914). Hashing runs in the
- * same thread pool as the file system, so only a few run at a time and only so
- * many may wait; an unknown account costs a hash like a known one (CASES 69).
+ * Password hashes: scrypt from `node:crypto` (RFC 7914), or what another server
+ * made. An unknown account costs a hash like a known one (CASES 69).
  */
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import { Fault } from '../../base/fault.ts';
+import { hashInTurn } from './hash-turns.ts';
+import { checkImportedHash, type ImportedHash } from './imported-hash.ts';
 
 export interface PasswordHash {
   readonly scheme: 'scrypt';
@@ -17,11 +18,11 @@ export interface PasswordHash {
   readonly hash: string;
 }
 
+export type StoredPassword = PasswordHash | ImportedHash;
+
 const cost = { n: 16_384, r: 8, p: 1 } as const;
 const hashBytes = 32;
 const passwordBytesMax = 1024;
-const atOnceMax = 2;
-const waitingMax = 1000;
 /** 128 × N × r of the greatest parameters an account file may ask for. */
 const memoryBytesMax = 256 * 1024 * 1024;
 
@@ -33,9 +34,6 @@ const nobody: PasswordHash = {
   hash: randomBytes(hashBytes).toString('base64'),
 };
 
-let running = 0;
-const waiting: (() => void)[] = [];
-
 /** @throws {Fault} `bad-argument` for an empty or overlong password, `busy` */
 export async function hashPassword(password: string): Promise<PasswordHash> {
   const text = prepared(password);
@@ -45,8 +43,21 @@ export async function hashPassword(password: string): Promise<PasswordHash> {
   return { scheme: 'scrypt', ...cost, salt: salt.toString('base64'), hash: hash.toString('base64') };
 }
 
+/** Changes whenever the password does. */
+export function passwordVersion(stored: StoredPassword): string {
+  return stored.scheme === 'imported' ? stored.text : stored.salt;
+}
+
 /** @param stored  `undefined` for an account that does not exist. @throws {Fault} `busy` */
-export async function checkPassword(stored: PasswordHash | undefined, password: string): Promise<boolean> {
+export async function checkPassword(stored: StoredPassword | undefined, password: string): Promise<boolean> {
+  if (stored?.scheme === 'imported') {
+    // Side by side with a hash of our own, or a fast scheme would tell that there is such an account.
+    const [right] = await Promise.all([
+      prepared(password) === undefined ? false : checkImportedHash(stored, password),
+      checkPassword(undefined, password),
+    ]);
+    return right;
+  }
   const known = stored !== undefined && isUsable(stored);
   const against = known ? stored : nobody;
   const text = prepared(password);
@@ -76,25 +87,11 @@ function isUsable(stored: PasswordHash): boolean {
   );
 }
 
-async function derive(
+function derive(
   password: string,
   salt: Buffer,
   { n, r, p }: { readonly n: number; readonly r: number; readonly p: number },
   bytes: number,
 ): Promise<Buffer> {
-  if (running >= atOnceMax) {
-    if (waiting.length >= waitingMax) throw new Fault('busy', 'too many logins at once');
-    await new Promise<void>((resolve) => waiting.push(resolve));
-  } else running++;
-  try {
-    return await new Promise((resolve, reject) => {
-      scrypt(password, salt, bytes, { N: n, r, p, maxmem: memoryBytesMax }, (error, key) =>
-        error ? reject(error) : resolve(key),
-      );
-    });
-  } finally {
-    const next = waiting.shift();
-    if (next) next();
-    else running--;
-  }
+  return hashInTurn((done) => scrypt(password, salt, bytes, { N: n, r, p, maxmem: memoryBytesMax }, done));
 }

@@ -9,6 +9,7 @@ import { parseAddress } from '../../base/settings.ts';
 import { type Address, canonicalAddress } from '../../cluster-protocol/ids.ts';
 import {
   type Credentials,
+  credentialBytesMax,
   linkHeader,
   protocolVersion,
   type ServiceName,
@@ -27,7 +28,8 @@ const ofOneAccount: Readonly<Record<ServiceName, boolean>> = {
   admin: false,
 };
 
-const credentialsCharsMax = 8192;
+/** Base64 of JSON, in which a character may be escaped. */
+const credentialsCharsMax = 2 * credentialBytesMax;
 const traceForm = /^[\w.:-]{1,64}$/;
 
 /** The service a `:path` names. */
@@ -91,16 +93,22 @@ function credentialsOf(headers: IncomingHttpHeaders): Credentials | undefined {
   const text = single(headers, linkHeader.credentials);
   if (text === undefined) return undefined;
   if (text.length > credentialsCharsMax) throw bad('the credentials are too long');
-  let raw: Partial<Credentials> | null;
+  let raw: Partial<Record<string, unknown>> | null;
   try {
     raw = JSON.parse(Buffer.from(text, 'base64').toString('utf8'));
   } catch {
     // Without a cause: a parser's message may quote the password.
     throw bad('the credentials are malformed');
   }
-  if (raw?.mechanism !== 'password' || typeof raw.user !== 'string' || typeof raw.password !== 'string')
-    throw bad('the credentials are malformed');
-  return { mechanism: 'password', user: raw.user, password: raw.password };
+  const { mechanism, user } = raw ?? {};
+  if (typeof user === 'string') {
+    const { password, authMessage, proof, token } = raw ?? {};
+    if (mechanism === 'password' && typeof password === 'string') return { mechanism, user, password };
+    if (mechanism === 'token' && typeof token === 'string') return { mechanism, user, token };
+    if (mechanism === 'scram' && typeof authMessage === 'string' && typeof proof === 'string')
+      return { mechanism, user, authMessage, proof };
+  }
+  throw bad('the credentials are malformed');
 }
 
 function single(headers: IncomingHttpHeaders, name: string): string | undefined {

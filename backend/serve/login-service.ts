@@ -1,4 +1,4 @@
-/** Checks a password for the gateway where no session follows (SMTP submission). */
+/** Checks a login for the gateway where no session follows at once: SMTP submission, and the steps of SCRAM. */
 import { linkHeader, linkStatus } from '../../cluster-protocol/link.ts';
 import { answer, factsOf, ownerHint, statusOf } from './answers.ts';
 import type { Opening, Service, ServiceContext } from './service.ts';
@@ -6,10 +6,22 @@ import type { Opening, Service, ServiceContext } from './service.ts';
 /** `/login`: 200 or 401; 400 without credentials; 421, 503 or 500 when it could not be checked. */
 export const loginService: Service = async (stream, opening, context) => {
   stream.on('error', () => {});
-  if (opening.credentials === undefined) return answer(stream, linkStatus.badRequest);
+  const { credentials, account, headers } = opening;
+  if (credentials === undefined) {
+    if (headers[linkHeader.scramStart] === undefined) return answer(stream, linkStatus.badRequest);
+    const { salt, iterations } = await context.accounts.scramStart(account);
+    const record = `${salt.toString('base64')},${iterations}`;
+    return answer(stream, linkStatus.accepted, { [linkHeader.scramSalt]: record });
+  }
   const checked = await checkCredentials(opening, context, 'login');
-  if (checked.ok) return answer(stream, linkStatus.accepted);
-  answer(stream, checked.status, checked.headers);
+  if (!checked.ok) return answer(stream, checked.status, checked.headers);
+  const signature =
+    credentials.mechanism === 'scram' ? await context.accounts.scramSignature(credentials) : undefined;
+  answer(
+    stream,
+    linkStatus.accepted,
+    signature === undefined ? {} : { [linkHeader.scramSignature]: signature },
+  );
 };
 
 export type CredentialCheck =

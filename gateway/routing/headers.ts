@@ -1,5 +1,5 @@
 /** The headers a stream to a backend opens with (`cluster-protocol/link.ts`). */
-import { type OutgoingHttpHeaders, sensitiveHeaders } from 'node:http2';
+import { type IncomingHttpHeaders, type OutgoingHttpHeaders, sensitiveHeaders } from 'node:http2';
 import type { Address, Epoch } from '../../cluster-protocol/ids.ts';
 import {
   type Credentials,
@@ -38,6 +38,17 @@ export function credentialHeaders(credentials: Credentials): OutgoingHttpHeaders
     [linkHeader.credentials]: Buffer.from(JSON.stringify(credentials)).toString('base64'),
     [sensitiveHeaders]: [linkHeader.credentials],
   } as OutgoingHttpHeaders;
+}
+
+/** `SALT,ITERATIONS` of an answer to `scramStart`; `undefined` when it is not in form. */
+export function scramRecordOf(
+  headers: IncomingHttpHeaders,
+): { readonly salt: Buffer; readonly iterations: number } | undefined {
+  const text = headers[linkHeader.scramSalt];
+  const found = typeof text === 'string' ? /^([A-Za-z0-9+/]+={0,2}),(\d{1,8})$/.exec(text) : null;
+  return found === null
+    ? undefined
+    : { salt: Buffer.from(found[1]!, 'base64'), iterations: Number(found[2]) };
 }
 
 /** Comma-separated, each percent-encoded, so that no address can be two. */

@@ -17,6 +17,7 @@ import {
   clientHeaders,
   credentialHeaders,
   recipientsHeader,
+  scramRecordOf,
   serviceHeaders,
 } from './headers.ts';
 import type { Router } from './router.ts';
@@ -112,6 +113,27 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
       return status === linkStatus.refused ? 'no' : 'unavailable';
     },
 
+    async scramStart(session, user) {
+      const headers = (epoch: number): OutgoingHttpHeaders => ({
+        ...serviceHeaders('login', epoch),
+        ...clientHeaders(session),
+        ...accountHeader(user),
+        [linkHeader.scramStart]: '1',
+      });
+      const answer = await ask(user, headers, 'ended', headOf);
+      return (answer?.status === linkStatus.accepted && scramRecordOf(answer.headers)) || 'unavailable';
+    },
+
+    async scramProof(session, credentials) {
+      const headers = (epoch: number): OutgoingHttpHeaders =>
+        loginHeaders('login', epoch, session, credentials);
+      const answer = await ask(credentials.user, headers, 'ended', headOf);
+      if (answer?.status === linkStatus.refused) return 'no';
+      const signature = answer?.headers[linkHeader.scramSignature];
+      if (answer?.status !== linkStatus.accepted || typeof signature !== 'string') return 'unavailable';
+      return { signature };
+    },
+
     async openSession(session, service, credentials) {
       const headers = (epoch: number): OutgoingHttpHeaders =>
         loginHeaders(service, epoch, session, credentials);
@@ -203,8 +225,13 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
 }
 
 function statusOf(answer: Answer): number {
+  return headOf(answer).status;
+}
+
+/** An answer without a body that anybody reads. */
+function headOf(answer: Answer): Answer {
   discard(answer.stream);
-  return answer.status;
+  return answer;
 }
 
 function loginHeaders(

@@ -28,6 +28,16 @@ export interface Router {
   ): Promise<'yes' | 'no-such-account' | 'over-quota' | 'unavailable'>;
   /** Checks credentials at the owner. */
   login(session: Session, credentials: Credentials): Promise<'yes' | 'no' | 'unavailable'>;
+  /** What a SCRAM exchange with a user begins with; the same for a user who does not exist. */
+  scramStart(
+    session: Session,
+    user: Address,
+  ): Promise<{ readonly salt: Buffer; readonly iterations: number } | 'unavailable'>;
+  /** Checks a SCRAM proof at the owner. `signature`: base64, what the client wants to see before it trusts us. */
+  scramProof(
+    session: Session,
+    credentials: Credentials & { readonly mechanism: 'scram' },
+  ): Promise<{ readonly signature: string } | 'no' | 'unavailable'>;
   /**
    * Opens a session at the owner. `accepted`: the stream carries bytes from now on.
    * `capability`: the words for the client's completion line.

@@ -50,12 +50,12 @@ export function stepSasl(state: SaslState, line: string): SaslStep {
   }
 }
 
-function decodeBase64(line: string): Buffer | undefined {
+export function decodeBase64(line: string): Buffer | undefined {
   if (line.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(line)) return undefined;
   return Buffer.from(line, 'base64');
 }
 
-function decodeUtf8(bytes: Buffer): string | undefined {
+export function decodeUtf8(bytes: Buffer): string | undefined {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {

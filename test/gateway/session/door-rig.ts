@@ -228,6 +228,8 @@ function fakeRouter(rig: DoorRig): Router {
     isLocalDomain: unused,
     recipient: unused,
     login: unused,
+    scramStart: unused,
+    scramProof: unused,
     deliver: unused,
     settle: unused,
     request: unused,
@@ -235,7 +237,9 @@ function fakeRouter(rig: DoorRig): Router {
     backends: () => [],
     ready: async () => {},
     close: async () => {},
-    async openSession(_session, _service, { user, password }) {
+    async openSession(_session, _service, credentials) {
+      const { user } = credentials;
+      const password = credentials.mechanism === 'password' ? credentials.password : '';
       await new Promise((resolve) => setTimeout(resolve, 20));
       if (password === 'unreachable') return { outcome: 'unavailable' };
       if (password === 'limit') return { outcome: 'refused', reason: 'limit' };

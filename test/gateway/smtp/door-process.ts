@@ -103,10 +103,14 @@ const router: Router = {
     if (address === 'away@example.org') return 'unavailable';
     return accounts.has(address) ? 'yes' : 'no-such-account';
   },
-  async login(_session, { user, password }) {
+  async login(_session, credentials) {
+    const { user } = credentials;
     if (user === 'away@example.org') return 'unavailable';
-    return accounts.has(user) && password === 'correct horse' ? 'yes' : 'no';
+    const right = credentials.mechanism === 'password' && credentials.password === 'correct horse';
+    return accounts.has(user) && right ? 'yes' : 'no';
   },
+  scramStart: async () => 'unavailable',
+  scramProof: async () => 'unavailable',
   async deliver(_session, delivery) {
     const parts: Buffer[] = [];
     for await (const chunk of delivery.body()) parts.push(chunk);
