@@ -46,3 +46,19 @@ test('a process that ends right after it opened its log ends, with its code and 
   expect(await new Promise((resolve) => child.on('exit', resolve))).toBe(78);
   expect(await linesOf(file)).toMatchObject([{ msg: 'last words' }]);
 });
+
+test.each([
+  ['in an error', { err: Object.assign(new Error('no'), { credentials: 'geheim' }) }],
+  ['in an error under another name', { cause: Object.assign(new Error('no'), { credentials: 'geheim' }) }],
+  ['beside an array', { list: [1, 2], session: { token: 'geheim' } }],
+])('a secret %s is hidden, and the caller keeps its objects as they were', async (where, record) => {
+  const file = path.join(dir, where, 'member.log');
+  const log = openLog({ member: 'm', file });
+  const before = JSON.stringify(record);
+  log.child({ auth: 'geheim', account: 'ann' }).info(record, 'words');
+  await flushLog(log);
+  const text = await readFile(file, 'utf8');
+  expect(text).not.toContain('geheim');
+  expect(text).toContain('"account":"ann"');
+  expect(JSON.stringify(record)).toBe(before);
+});
