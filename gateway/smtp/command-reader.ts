@@ -2,9 +2,10 @@
  * What the client has sent and nobody has taken yet: command lines come out one
  * at a time, and what is no SMTP at all is turned away by its first bytes.
  */
+
+import { saslLineBytesMax } from '../session/sasl.ts';
 import { takeLine } from './command-line.ts';
 import { type Reply, replies } from './reply.ts';
-import { saslLineBytesMax } from '../session/sasl.ts';
 
 /** RFC 5321 4.5.3.1.4 asks for 512; extensions add to it. CR LF included. */
 const commandBytesMax = 4096;

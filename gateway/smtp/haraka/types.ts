@@ -60,4 +60,5 @@ export interface HarakaLogger {
   readonly deferred_logs: unknown[];
   loglevel: number;
   log(level: string, data: string): boolean;
+  [method: string]: unknown;
 }
