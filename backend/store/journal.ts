@@ -4,8 +4,10 @@
  * removes the older ones, so that what a paused former owner still appends
  * goes to a file that nobody reads (DESIGN section 2, invariant 4).
  *
- * Waiting records share one write and one fdatasync: a flush starts when the
- * flush before it has ended, which groups by itself.
+ * Waiting records share one synchronous write: a flush starts when the flush
+ * before it has ended, which groups by itself. The file ends in zeros that are
+ * written over: then a record changes no size and no block map, and the write
+ * is on the disk without a transaction of the file system.
  */
 import fs from 'node:fs';
 import path from 'node:path';
@@ -13,7 +15,6 @@ import { errnoOf, Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import {
   closeLater,
-  dataSync,
   listDirectory,
   openFile,
   readWhole,
@@ -32,10 +33,28 @@ const openDescriptorsMax = 1000;
 const withDescriptor = new Set<Journal>();
 
 /** A journal is compacted when it has grown past this and past four times what it was after the last time. */
-const compactBytes = 64 * 1024;
+const compactBytes = 512 * 1024;
+
+/** Zeros at the end that only records which make room may use: on a full disk messages can still be removed. */
+const reserveBytes = 4096;
+const blockBytes = 4096;
+/** A growing journal is lengthened by what it holds, up to this. */
+const growBytesMax = 256 * 1024;
+
+/** Records that make room, or say that it was made. */
+const freeing: ReadonlySet<JournalRecord['t']> = new Set([
+  'gone',
+  'purged',
+  'forget',
+  'copied',
+  'copy-undone',
+  'clean',
+]);
 
 interface Waiting {
-  readonly text: string;
+  readonly data: Buffer;
+  /** May use the reserve. */
+  readonly freeing: boolean;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -67,12 +86,12 @@ export async function openJournal(
       const data = await readWhole(file);
       if (data !== undefined) {
         const read = readRecords(data);
-        const journal = new Journal(file, data.length, log);
+        const journal = new Journal(file, read.usedBytes, data.length, log);
         if (read.torn || read.damagedLines > 0) {
           reportDamage(log, file, read);
           await journal.rewrite([header, ...read.records]);
         }
-        return { journal, read, lost: false };
+        return { journal, read, lost: isEmpty(read) };
       }
     }
     const older = held === 'first' ? [] : await journalsIn(directory);
@@ -80,15 +99,20 @@ export async function openJournal(
     const data = newest && (await readWhole(path.join(directory, newest.name)));
     const read = readRecords(data ?? Buffer.alloc(0));
     if (read.torn || read.damagedLines > 0) reportDamage(log, newest!.name, read);
-    const journal = new Journal(file, 0, log);
+    const journal = new Journal(file, 0, 0, log);
     await journal.rewrite([header, ...read.records.filter((record) => record.t !== 'journal')]);
     for (const entry of older) {
       if (entry.epoch < epoch) await unlinkFile(path.join(directory, entry.name)).catch(() => {});
     }
-    return { journal, read, lost: held !== 'first' && newest === undefined };
+    return { journal, read, lost: held !== 'first' && isEmpty(read) };
   } catch (error) {
     throw storageFault(error, 'journal-open');
   }
+}
+
+/** Every journal begins with a record: one without any was emptied. */
+function isEmpty(read: ReadJournal): boolean {
+  return read.records.length === 0;
 }
 
 function reportDamage(log: Log, file: string, read: ReadJournal): void {
@@ -110,7 +134,10 @@ export class Journal {
   readonly #file: string;
   readonly #log: Log;
   #fd: number | undefined;
+  /** End of the records. */
   #size: number;
+  /** Length of the file: zeros from `#size` on. */
+  #allocated: number;
   /** Bytes after the last compaction; 0 while there was none. */
   #compactedSize = 0;
   #queue: Waiting[] = [];
@@ -119,9 +146,10 @@ export class Journal {
   /** Told once, when nothing more can be written here. */
   onBroken: ((fault: Fault) => void) | undefined;
 
-  constructor(file: string, size: number, log: Log) {
+  constructor(file: string, size: number, allocated: number, log: Log) {
     this.#file = file;
     this.#size = size;
+    this.#allocated = allocated;
     this.#log = log;
   }
 
@@ -129,7 +157,12 @@ export class Journal {
   append(...records: readonly JournalRecord[]): Promise<void> {
     if (this.#broken) return Promise.reject(this.#broken);
     return new Promise((resolve, reject) => {
-      this.#queue.push({ text: records.map(formatRecord).join(''), resolve, reject });
+      this.#queue.push({
+        data: Buffer.from(records.map(formatRecord).join('')),
+        freeing: records.every((record) => freeing.has(record.t)),
+        resolve,
+        reject,
+      });
       this.#flushing ??= this.#flush();
     });
   }
@@ -167,7 +200,13 @@ export class Journal {
   /** Flushes and closes. */
   async close(): Promise<void> {
     while (this.#flushing) await this.#flushing.catch(() => {});
+    const healthy = this.#broken === undefined;
     this.#broken ??= new Fault('gone', 'the account was closed');
+    const kept = roundUp(this.#size + reserveBytes);
+    // Room for more records is given back, but for the reserve.
+    if (healthy && this.#fd !== undefined && this.#allocated > kept) {
+      await truncateFile(this.#fd, kept).catch(() => {});
+    }
     this.closeDescriptor();
   }
 
@@ -185,41 +224,62 @@ export class Journal {
     // Everything asked for in this turn of the event loop goes along.
     await Promise.resolve();
     while (this.#queue.length > 0) {
-      const batch = this.#queue;
+      let batch = this.#queue;
       this.#queue = [];
       try {
-        await this.#write(batch.length === 1 ? batch[0]!.text : batch.map((one) => one.text).join(''));
+        batch = await this.#withRoom(batch);
+        if (batch.length === 0) continue;
+        await this.#write(batch.length === 1 ? batch[0]!.data : Buffer.concat(batch.map((one) => one.data)));
         for (const one of batch) one.resolve();
       } catch (error) {
         const fault = storageFault(error, 'journal-append');
+        if (fault.code !== 'no-space') this.#breakOff(fault);
         for (const one of batch) one.reject(fault);
       }
     }
     this.#flushing = undefined;
   }
 
-  async #write(text: string): Promise<void> {
-    if (this.#broken) throw this.#broken;
-    const data = Buffer.from(text);
+  async #write(data: Buffer): Promise<void> {
+    const fd = await this.#descriptor();
     try {
-      const fd = await this.#descriptor();
-      try {
-        await writeAt(fd, data, this.#size);
-      } catch (error) {
-        // A full disk: what was written is cut off again, and the next record may fit.
-        if (errnoOf(error) === 'ENOSPC' || errnoOf(error) === 'EDQUOT') {
-          await truncateFile(fd, this.#size);
-          throw storageFault(error, 'journal-append');
-        }
-        throw error;
-      }
-      // After a failed sync nobody knows what is on the disk: never tried again (CASES 91).
-      await dataSync(fd);
+      // After a failed synchronous write nobody knows what is on the disk: never tried again (CASES 91).
+      await writeAt(fd, data, this.#size);
       this.#size += data.length;
+      if (this.#size > this.#allocated) this.#allocated = this.#size;
     } catch (error) {
+      if (!isFull(error)) throw error;
+      // A file system that needs room for writing over, too: what was written is cut off again.
+      await truncateFile(fd, this.#size);
+      this.#allocated = this.#size;
+      throw error;
+    }
+  }
+
+  /** Lengthens the file for a batch. On a full disk those that have no place are turned away. */
+  async #withRoom(batch: Waiting[]): Promise<Waiting[]> {
+    if (this.#broken) throw this.#broken;
+    let bytes = 0;
+    for (const one of batch) bytes += one.data.length;
+    const needed = this.#size + bytes + reserveBytes;
+    if (needed <= this.#allocated) return batch;
+    const fd = await this.#descriptor();
+    const allocated = roundUp(needed + Math.min(growBytesMax, this.#size));
+    try {
+      await writeAt(fd, Buffer.alloc(allocated - this.#allocated), this.#allocated);
+      this.#allocated = allocated;
+      return batch;
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      await truncateFile(fd, this.#allocated);
       const fault = storageFault(error, 'journal-append');
-      if (fault.code !== 'no-space') this.#breakOff(fault);
-      throw fault;
+      let end = this.#size;
+      return batch.filter((one) => {
+        const fits = end + one.data.length <= this.#allocated - (one.freeing ? 0 : reserveBytes);
+        if (fits) end += one.data.length;
+        else one.reject(fault);
+        return fits;
+      });
     }
   }
 
@@ -236,29 +296,32 @@ export class Journal {
         }
       }
     }
-    this.#fd = await openFile(this.#file, fs.constants.O_WRONLY);
+    this.#fd = await openFile(this.#file, fs.constants.O_WRONLY | fs.constants.O_DSYNC);
     return this.#fd;
   }
 
   async #replace(records: Iterable<JournalRecord>): Promise<void> {
     const temporary = `${this.#file}.tmp`;
     try {
-      const fd = await openFile(temporary, 'w');
+      const { O_WRONLY, O_CREAT, O_TRUNC, O_DSYNC } = fs.constants;
+      const fd = await openFile(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_DSYNC);
       let size = 0;
+      let written = 0;
       try {
         let text = '';
-        const put = async (): Promise<void> => {
+        const put = async (zeros = 0): Promise<void> => {
           const data = Buffer.from(text);
           text = '';
-          await writeAt(fd, data, size);
+          await writeAt(fd, zeros > 0 ? Buffer.concat([data, Buffer.alloc(zeros)]) : data, size);
           size += data.length;
+          written = size + zeros;
         };
         for (const record of records) {
           text += formatRecord(record);
           if (text.length > 1 << 20) await put();
         }
-        await put();
-        await dataSync(fd);
+        const length = size + Buffer.byteLength(text);
+        await put(roundUp(length + reserveBytes) - length);
         await renameFile(temporary, this.#file);
         await syncDirectory(path.dirname(this.#file));
       } catch (error) {
@@ -270,6 +333,7 @@ export class Journal {
       this.#fd = fd;
       withDescriptor.add(this);
       this.#size = size;
+      this.#allocated = written;
     } catch (error) {
       const fault = storageFault(error, 'journal-rewrite');
       if (fault.code !== 'no-space') this.#breakOff(fault);
@@ -282,4 +346,10 @@ export class Journal {
     this.#broken = fault;
     this.onBroken?.(fault);
   }
+}
+
+const roundUp = (bytes: number): number => Math.ceil(bytes / blockBytes) * blockBytes;
+
+function isFull(error: unknown): boolean {
+  return errnoOf(error) === 'ENOSPC' || errnoOf(error) === 'EDQUOT';
 }

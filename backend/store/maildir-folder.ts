@@ -5,7 +5,7 @@
  */
 import { errnoOf, Fault } from '../../base/fault.ts';
 import { copyMessages } from './copier.ts';
-import { openFile, readSmall } from './files.ts';
+import { openFile, readSmall, storageFault } from './files.ts';
 import type { LoadedFolder, SeenTimes } from './folder-load.ts';
 import { type FolderMeta, modseqBlock, uidBlock, writeMeta } from './folder-meta.ts';
 import type { FolderState } from './folder-state.ts';
@@ -308,7 +308,13 @@ export class MaildirFolder implements Folder {
       uidReserved: uidEnd <= meta.uidReserved ? meta.uidReserved : Math.min(uidEnd + uidBlock, uidMax),
       modseqReserved: modseqEnd <= meta.modseqReserved ? meta.modseqReserved : modseqEnd + modseqBlock,
     };
-    await writeMeta(this.directory, next);
+    try {
+      await writeMeta(this.directory, next);
+    } catch (error) {
+      // Removing must work on a full disk: the record itself tells the next opening its sequence.
+      if (uids > 0 || storageFault(error, 'reserve').code !== 'no-space') throw error;
+      return;
+    }
     this.meta = next;
   }
 

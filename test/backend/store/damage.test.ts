@@ -22,16 +22,22 @@ async function journalFile(): Promise<string> {
   return path.join(bench.directory, names[0]!);
 }
 
+/** What a journal holds before the zeros at its end. */
+async function usedOf(file: string): Promise<Buffer> {
+  const data = await readFile(file);
+  return data.subarray(0, readRecords(data).usedBytes);
+}
+
 const damages: Record<string, (file: string) => Promise<void>> = {
   deleted: (file) => rm(file),
   emptied: (file) => writeFile(file, ''),
   zeroed: async (file) => writeFile(file, Buffer.alloc((await readFile(file)).length)),
   'cut in the middle of a line': async (file) => {
-    const data = await readFile(file);
+    const data = await usedOf(file);
     await writeFile(file, data.subarray(0, data.length - 7));
   },
   'cut to half': async (file) => {
-    const data = await readFile(file);
+    const data = await usedOf(file);
     await writeFile(file, data.subarray(0, data.length >> 1));
   },
   'flipped in its first records': async (file) => {
@@ -39,8 +45,17 @@ const damages: Record<string, (file: string) => Promise<void>> = {
     data[120]! ^= 0x10;
     await writeFile(file, data);
   },
-  'flipped in its last records': async (file) => {
+  'zeroed in its second half': async (file) => {
+    const data = await usedOf(file);
+    await writeFile(file, data.fill(0, data.length >> 1));
+  },
+  'flipped in the zeros behind its records': async (file) => {
     const data = await readFile(file);
+    data[data.length - 60]! ^= 0x01;
+    await writeFile(file, data);
+  },
+  'flipped in its last records': async (file) => {
+    const data = await usedOf(file);
     data[data.length - 60]! ^= 0x01;
     await writeFile(file, data);
   },
@@ -94,6 +109,19 @@ test('a lost postern-folder.json is made again with the same UIDVALIDITY while t
   await again.close();
 });
 
+test('an emptied journal of an emptied folder gives no UID again', async () => {
+  const store = await bench.open();
+  const inbox = await store.folder('INBOX');
+  for (let index = 0; index < 5; index++) await put(inbox, `m${index}`);
+  await inbox.expunge([1, 2, 3, 4, 5]);
+  await store.close();
+  const file = await journalFile();
+  await writeFile(file, Buffer.alloc((await readFile(file)).length));
+  const again = await bench.open();
+  expect((await put(await again.folder('INBOX'), 'new')).uid).toBeGreaterThan(5);
+  await again.close();
+});
+
 test('with postern-folder.json and the journal both gone UIDs are kept and UIDVALIDITY is a new one', async () => {
   const store = await bench.open();
   const inbox = await store.folder('INBOX');
@@ -126,7 +154,9 @@ describe('journal lines', () => {
   const whole = Buffer.from(records.map(formatRecord).join(''));
 
   test('are read as they were written', () => {
-    expect(readRecords(whole)).toEqual({ records, goodBytes: whole.length, damagedLines: 0, torn: false });
+    const read = { records, usedBytes: whole.length, goodBytes: whole.length, damagedLines: 0, torn: false };
+    expect(readRecords(whole)).toEqual(read);
+    expect(readRecords(Buffer.concat([whole, Buffer.alloc(5000)]))).toEqual(read);
   });
 
   test('cut anywhere give the lines before the cut', () => {
