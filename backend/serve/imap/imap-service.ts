@@ -117,20 +117,28 @@ function refuseNotOwner(stream: ServerHttp2Stream, opening: Opening, context: Se
   );
 }
 
-/** An HTTP/2 stream as the session sees it. */
+const transportOf = Symbol('transport');
+type Held = ServerHttp2Stream & { [transportOf]: StreamTransport };
+
+/** An HTTP/2 stream as the session sees it. Handlers are shared: ten thousand sessions are idle most of the time. */
 class StreamTransport implements Transport {
   readonly #stream: ServerHttp2Stream;
+  session: ImapSession | undefined;
+  #lingering: NodeJS.Timeout | undefined;
 
   constructor(stream: ServerHttp2Stream) {
     this.#stream = stream;
   }
 
   attach(session: ImapSession): void {
-    this.#stream.on('data', (chunk: Buffer) => session.receive(chunk));
-    this.#stream.on('end', () => session.inputEnded());
+    const stream = this.#stream;
+    this.session = session;
+    (stream as Held)[transportOf] = this;
+    stream.on('data', streamData);
+    stream.on('end', streamEnd);
     // `close` follows every error; without a listener an error would end the process.
-    this.#stream.on('error', ignore);
-    this.#stream.on('close', () => session.connectionLost());
+    stream.on('error', ignore);
+    stream.on('close', streamClose);
   }
 
   get closed(): boolean {
@@ -166,14 +174,34 @@ class StreamTransport implements Transport {
   }
 
   end(): void {
-    this.#stream.end();
+    const stream = this.#stream;
+    if (stream.destroyed) return;
+    stream.end();
     // The gateway ends its half when it sees ours end; one that does not may not hold the stream for good.
-    setTimeout(() => this.#stream.destroy(), lingerMs).unref();
+    this.#lingering = setTimeout(destroy, lingerMs, stream).unref();
   }
 
   destroy(): void {
     this.#stream.destroy();
   }
+
+  streamClosed(): void {
+    // At once: a short session must not be kept in memory for its timer.
+    clearTimeout(this.#lingering);
+    this.session?.connectionLost();
+  }
 }
 
+function streamData(this: ServerHttp2Stream, chunk: Buffer): void {
+  (this as Held)[transportOf].session?.receive(chunk);
+}
+function streamEnd(this: ServerHttp2Stream): void {
+  (this as Held)[transportOf].session?.inputEnded();
+}
+function streamClose(this: ServerHttp2Stream): void {
+  (this as Held)[transportOf].streamClosed();
+}
+function destroy(stream: ServerHttp2Stream): void {
+  stream.destroy();
+}
 function ignore(): void {}
