@@ -7,7 +7,7 @@ import { Fault, isFault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import { Appender } from './appender.ts';
 import { DeliveryKeys } from './delivery-keys.ts';
-import { storageFault, syncDirectory } from './files.ts';
+import { storageFault } from './files.ts';
 import { keyKeptSeconds } from './folder-state.ts';
 import { FolderTree } from './folder-tree.ts';
 import type { Journal } from './journal.ts';
@@ -196,7 +196,7 @@ export class AccountStore implements Store, StoreHost {
     for (const folder of folders) {
       if (!folder.unclean || folder.removed || folder.late.behind) continue;
       // Names that show flags must be as durable as the record that says they do.
-      await syncDirectory(`${folder.directory}/cur`);
+      await folder.syncCur();
       records.push(...cleanRecords(folder, this.maildir));
       folder.unclean = false;
     }
@@ -226,7 +226,7 @@ export class AccountStore implements Store, StoreHost {
       await folder.late.settled();
       // The old records are all that says what the names of such a folder do not.
       if (folder.late.behind) return;
-      if (folder.unclean) await syncDirectory(`${folder.directory}/cur`);
+      if (folder.unclean) await folder.syncCur();
     }
     const records = snapshotOf({
       epoch: this.guard.epoch,

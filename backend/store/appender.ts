@@ -3,7 +3,7 @@
  * batch: renames side by side, one fsync per directory, then all become
  * visible in the order of their UIDs.
  */
-import { eachAtOnce, fullSync, renameFile, syncDirectory, unlinkFile } from './files.ts';
+import { eachAtOnce, fullSync, renameFile, unlinkFile } from './files.ts';
 import type { Prepared, Publish } from './incoming.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { MaildirFolder } from './maildir-folder.ts';
@@ -108,7 +108,7 @@ export class Appender {
     });
     const good = named.filter((one) => one.error === undefined);
     try {
-      if (good.length > 0 && host.dirsync) await syncDirectory(`${folder.directory}/cur`);
+      if (good.length > 0 && host.dirsync) await folder.syncCur();
       host.guard.assert();
     } catch (error) {
       // Nobody knows what of it is durable: not shown, not answered, and the account starts anew.

@@ -5,6 +5,7 @@
  */
 import { errnoOf, Fault } from '../../base/fault.ts';
 import { copyMessages } from './copier.ts';
+import { DirectorySync } from './directory-sync.ts';
 import { openFile, readSmall, storageFault } from './files.ts';
 import type { LoadedFolder, SeenTimes } from './folder-load.ts';
 import { type FolderMeta, modseqBlock, uidBlock, writeMeta } from './folder-meta.ts';
@@ -47,6 +48,7 @@ export class MaildirFolder implements Folder {
   unclean: boolean;
   removed = false;
   readonly late: LateFiles;
+  readonly #cur = new DirectorySync();
   readonly #listeners = new Set<(event: FolderEvent) => void>();
   readonly #publish: Publish;
   /** Of this object alone: another opening of the account begins with nothing. */
@@ -132,7 +134,9 @@ export class MaildirFolder implements Folder {
         this.host.log.error({ event: 'watcher-failed', err: error }, 'a watcher of a folder threw');
       }
     }
-    if (event.kind === 'gone') this.#listeners.clear();
+    if (event.kind !== 'gone') return;
+    this.#listeners.clear();
+    this.#cur.close();
   }
 
   held(uid: number): Buffer | undefined {
@@ -273,6 +277,11 @@ export class MaildirFolder implements Folder {
 
   file(name: string): string {
     return `${this.directory}/cur/${name}`;
+  }
+
+  /** Makes renames into `cur/` durable. */
+  syncCur(): Promise<void> {
+    return this.#cur.sync(`${this.directory}/cur`);
   }
 
   /** Those that exist, ascending, once each. */
