@@ -37,9 +37,10 @@ async function firstLineOfInput(): Promise<string> {
 
 function askUnseen(prompt: string): Promise<string> {
   const { stdin, stderr } = process;
-  stderr.write(prompt);
+  // The echo goes before the prompt comes: whoever types fast must not show a letter.
   stdin.setRawMode(true);
   stdin.resume();
+  stderr.write(prompt);
   return new Promise((resolve, reject) => {
     let typed = '';
     const finish = (): void => {

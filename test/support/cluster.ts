@@ -3,6 +3,7 @@
  * its own, on free loopback ports, ended and removed afterwards.
  */
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { networkInterfaces } from 'node:os';
@@ -68,6 +69,8 @@ export interface Cluster {
   answering(): Promise<void>;
   /** All log records so far, of all members. */
   logs(): Promise<Record<string, unknown>[]>;
+  /** Its exit code, once it has ended by itself; null when a signal ended it. */
+  ended(): Promise<number | null>;
   /** What it wrote to the terminal. */
   output(): string;
   stop(): Promise<void>;
@@ -201,6 +204,11 @@ export async function startCluster(
             return []; // a line that is being written
           }
         });
+    },
+    async ended() {
+      const { child } = running;
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+      return child.exitCode;
     },
     output: () => running.output(),
     async stop() {
