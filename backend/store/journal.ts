@@ -35,6 +35,10 @@ const withDescriptor = new Set<Journal>();
 /** A journal is compacted when it has grown past this and past four times what it was after the last time. */
 const compactBytes = 512 * 1024;
 
+/** Notes are kept until a record is written anyway, there are so many, or so much time has passed. */
+const notesMax = 64;
+const notesMs = 20_000;
+
 /** Zeros at the end that only records which make room may use: on a full disk messages can still be removed. */
 const reserveBytes = 4096;
 const blockBytes = 4096;
@@ -141,6 +145,8 @@ export class Journal {
   /** Bytes after the last compaction; 0 while there was none. */
   #compactedSize = 0;
   #queue: Waiting[] = [];
+  #notes: string[] = [];
+  #notesTimer: NodeJS.Timeout | undefined;
   #flushing: Promise<void> | undefined;
   #broken: Fault | undefined;
   /** Told once, when nothing more can be written here. */
@@ -157,6 +163,7 @@ export class Journal {
   append(...records: readonly JournalRecord[]): Promise<void> {
     if (this.#broken) return Promise.reject(this.#broken);
     return new Promise((resolve, reject) => {
+      this.#queueNotes();
       this.#queue.push({
         data: Buffer.from(records.map(formatRecord).join('')),
         freeing: records.every((record) => freeing.has(record.t)),
@@ -167,11 +174,32 @@ export class Journal {
     });
   }
 
-  /** Writes records nobody waits for: losing them in a crash costs work, not truth. */
-  note(...records: readonly JournalRecord[]): void {
-    this.append(...records).catch((error: unknown) => {
-      this.#log.warn({ event: 'journal-note-lost', file: this.#file, err: error }, 'journal note was lost');
-    });
+  /**
+   * Keeps a record nobody waits for, to be written with the next one that somebody does: each by itself would cost
+   * half of a delivery. Losing it in a crash costs work, not truth.
+   */
+  note(record: JournalRecord): void {
+    if (this.#broken) return;
+    this.#notes.push(formatRecord(record));
+    if (this.#notes.length >= notesMax) this.#writeNotes();
+    else this.#notesTimer ??= setTimeout(() => this.#writeNotes(), notesMs).unref();
+  }
+
+  #writeNotes(): void {
+    this.#queueNotes();
+    if (this.#queue.length > 0) this.#flushing ??= this.#flush();
+  }
+
+  #queueNotes(): void {
+    if (this.#notes.length === 0) return;
+    clearTimeout(this.#notesTimer);
+    this.#notesTimer = undefined;
+    const data = Buffer.from(this.#notes.join(''));
+    this.#notes = [];
+    const reject = (error: unknown): void => {
+      this.#log.warn({ event: 'journal-note-lost', file: this.#file, err: error }, 'journal notes were lost');
+    };
+    this.#queue.push({ data, freeing: false, resolve: () => {}, reject });
   }
 
   get wantsCompaction(): boolean {
@@ -199,6 +227,8 @@ export class Journal {
 
   /** Flushes and closes. */
   async close(): Promise<void> {
+    if (this.#broken) clearTimeout(this.#notesTimer);
+    else this.#writeNotes();
     while (this.#flushing) await this.#flushing.catch(() => {});
     const healthy = this.#broken === undefined;
     this.#broken ??= new Fault('gone', 'the account was closed');
