@@ -17,14 +17,15 @@ import { LateFiles } from './late-files.ts';
 import { messageCache } from './message-cache.ts';
 import { fileBytesIn, parseMessageName } from './message-name.ts';
 import { openMessage, WholeMessage, wholeBytesMax, wholeMessage } from './open-message.ts';
-import type {
-  AppendFacts,
-  FlagChange,
-  Folder,
-  FolderEvent,
-  Incoming,
-  MessageFacts,
-  OpenMessage,
+import {
+  type AppendFacts,
+  type FlagChange,
+  type Folder,
+  type FolderEvent,
+  flagBit,
+  type Incoming,
+  type MessageFacts,
+  type OpenMessage,
 } from './store.ts';
 import type { StoreHost } from './store-host.ts';
 import { formatUidSet } from './uid-set.ts';
@@ -215,9 +216,11 @@ export class MaildirFolder implements Folder {
     });
   }
 
-  expunge(uids: readonly number[]): Promise<readonly number[]> {
+  expunge(uids: readonly number[], markedOnly = false): Promise<readonly number[]> {
     return this.#change('expunge', async () => {
-      const leaving = this.existing(uids);
+      const leaving = this.existing(uids).filter(
+        (uid) => !markedOnly || (this.flagsOf(uid)! & flagBit.deleted) !== 0,
+      );
       if (leaving.length === 0) return [];
       await this.reserve(0, 1);
       const modseq = this.state.highestModseq + 1;

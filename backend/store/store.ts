@@ -115,8 +115,12 @@ export interface Folder {
   append(facts: AppendFacts, sizeHint: number | undefined): Promise<Incoming>;
   /** Changes flags of those that exist; resolves when durable. Returns the uids whose flags really changed. */
   changeFlags(uids: readonly number[], change: FlagChange): Promise<readonly number[]>;
-  /** Removes those that exist, for good. Returns the uids removed. */
-  expunge(uids: readonly number[]): Promise<readonly number[]>;
+  /**
+   * Removes those that exist, for good. Returns the uids removed.
+   * @param markedOnly  Only those that are marked \Deleted when it is their turn: a mark that another session took
+   *   away, and was told so, counts no more.
+   */
+  expunge(uids: readonly number[], markedOnly?: boolean): Promise<readonly number[]>;
   /** All or none. Pairs [source uid, new uid] in order. */
   copyTo(target: Folder, uids: readonly number[]): Promise<readonly (readonly [number, number])[]>;
   moveTo(target: Folder, uids: readonly number[]): Promise<readonly (readonly [number, number])[]>;

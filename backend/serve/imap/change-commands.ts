@@ -39,7 +39,7 @@ export async function storeFlags(session: ImapSession, { cursor, byUid }: Comman
   if (unchangedSince !== undefined) session.enableCondstore();
   const condition = unchangedSince === undefined ? {} : { unchangedSince };
   const changed = await view.folder.changeFlags(uids, { how, flags: bits, keywords, ...condition });
-  view.told(changed);
+  view.told(changed, !silent);
   const done = new Set(changed);
   const modified: number[] = [];
   if (view.folder.keywords.length !== view.keywordCount) session.announceFlags(view);
@@ -118,10 +118,12 @@ async function transfer(
   if (uids.length === 0) return `OK ${name} completed`;
   const pairs = move ? await view.folder.moveTo(target, uids) : await view.folder.copyTo(target, uids);
   const code = `[COPYUID ${target.uidValidity} ${imapNumberSet(pairs.map(([from]) => from))} ${imapNumberSet(pairs.map(([, to]) => to))}]`;
-  if (!move) return pairs.length === 0 ? someGone : `OK ${code} COPY completed`;
+  // All of them went while others were served.
+  if (pairs.length === 0) return byUid ? `OK ${name} completed` : someGone;
+  if (!move) return `OK ${code} COPY completed`;
   // RFC 6851 4.3: told before the EXPUNGE answers, which come with the completion.
-  if (pairs.length > 0) session.untagged(`* OK ${code} Moved UIDs`);
-  return `OK ${pairs.length > 0 ? modseqCode(session, view) : ''}MOVE completed`;
+  session.untagged(`* OK ${code} Moved UIDs`);
+  return `OK ${modseqCode(session, view)}MOVE completed`;
 }
 
 async function targetOf(session: ImapSession, written: string): Promise<Folder | string> {
@@ -146,6 +148,6 @@ export async function expunge(session: ImapSession, { cursor, byUid }: CommandCa
     uids = uids.filter((uid) => named.has(uid));
   }
   if (uids.length === 0) return 'OK EXPUNGE completed';
-  await view.folder.expunge(uids);
+  await view.folder.expunge(uids, true);
   return `OK ${modseqCode(session, view)}EXPUNGE completed`;
 }

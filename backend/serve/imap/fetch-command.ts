@@ -58,6 +58,8 @@ export async function fetchMessages(session: ImapSession, { cursor, byUid }: Com
     needs === undefined
       ? await fetchKnown(session, view, ranges, items)
       : await fetchContents(session, view, ranges, items, needs);
+  // Not all was told and nothing is marked: `OK` would say otherwise.
+  if (session.stopping) return 'NO [UNAVAILABLE] Stopped';
   if (items.some((item) => item.kind === 'section' && !item.peek))
     await markSeen(session, view, ranges, byUid);
   return complete || byUid ? 'OK FETCH completed' : someGone;
@@ -318,14 +320,14 @@ async function markSeen(
   ranges: IndexRanges,
   byUid: boolean,
 ): Promise<void> {
-  if (view.readOnly || session.stopping) return;
+  if (view.readOnly) return;
   const unseen = view.uidsOf(ranges).filter((uid) => {
     const flags = view.folder.flagsOf(uid);
     return flags !== undefined && (flags & flagBit.seen) === 0;
   });
   if (unseen.length === 0) return;
   const changed = await view.folder.changeFlags(unseen, { how: 'add', flags: flagBit.seen, keywords: [] });
-  view.told(changed);
+  view.told(changed, true);
   for (const uid of changed) {
     const facts = view.folder.facts(uid);
     if (facts === undefined) continue;

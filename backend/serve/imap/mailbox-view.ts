@@ -32,7 +32,8 @@ export class MailboxView {
   uids: Uint32Array;
   /** The folder was deleted, or the account is leaving. */
   gone = false;
-  #dirty: Set<number> | undefined;
+  /** Messages whose flags changed, with the modification sequence of the change; 0: of several. */
+  #dirty: Map<number, number> | undefined;
   /** Too many were dirty: whatever is newer than this modseq is. */
   #dirtySince: number | undefined;
   /** Modification sequences of this session's own changes that it told itself. */
@@ -107,11 +108,15 @@ export class MailboxView {
     return found;
   }
 
-  /** Flags of these messages were told to the client already: no need to tell them again. */
-  told(uids: readonly number[]): void {
+  /**
+   * These messages were changed by the session itself.
+   * @param whole  The client was told all their flags. Otherwise (STORE with .SILENT) it knows of its own change
+   *   only, and what others changed before is still to be told.
+   */
+  told(uids: readonly number[], whole: boolean): void {
     for (const uid of uids) {
-      this.#dirty?.delete(uid);
       const modseq = this.folder.modseqOf(uid);
+      if (whole || this.#dirty?.get(uid) === modseq) this.#dirty?.delete(uid);
       if (modseq !== undefined && this.#ownModseqs.at(-1) !== modseq) this.#ownModseqs.push(modseq);
     }
     if (this.#ownModseqs.length > 64) this.#ownModseqs = this.#ownModseqs.slice(-32);
@@ -159,7 +164,7 @@ export class MailboxView {
 
   #dirtyUids(): readonly number[] {
     const since = this.#dirtySince;
-    if (since === undefined) return [...this.#dirty!].sort((a, b) => a - b);
+    if (since === undefined) return [...this.#dirty!.keys()].sort((a, b) => a - b);
     const found: number[] = [];
     for (const uid of this.uids) {
       if ((this.folder.modseqOf(uid) ?? -1) >= since) found.push(uid);
@@ -171,11 +176,11 @@ export class MailboxView {
     if (event.kind === 'gone') this.gone = true;
     if (event.kind !== 'flags' || this.#ownModseqs.includes(event.modseq)) return;
     if (this.#dirtySince !== undefined) return;
-    this.#dirty ??= new Set();
-    for (const uid of event.uids) this.#dirty.add(uid);
+    this.#dirty ??= new Map();
+    for (const uid of event.uids) this.#dirty.set(uid, this.#dirty.has(uid) ? 0 : event.modseq);
     if (this.#dirty.size > dirtyMax) {
       let least = event.modseq;
-      for (const uid of this.#dirty) least = Math.min(least, this.folder.modseqOf(uid) ?? least);
+      for (const uid of this.#dirty.keys()) least = Math.min(least, this.folder.modseqOf(uid) ?? least);
       this.#dirtySince = least;
       this.#dirty = undefined;
     }

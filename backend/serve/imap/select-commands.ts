@@ -74,7 +74,7 @@ export async function closeFolder(session: ImapSession, { cursor }: CommandCall)
   if (view !== undefined && !view.gone && !view.readOnly) {
     const uids = deletedUids(view);
     if (uids.length > 0) {
-      await view.folder.expunge(uids);
+      await view.folder.expunge(uids, true);
       code = modseqCode(session, view);
     }
   }
