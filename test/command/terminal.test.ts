@@ -97,11 +97,7 @@ test('Ctrl-C with idle sessions of every protocol ends each with a word, and exi
   await once(session, 'connect');
 
   // POP3 and HTTP/1.1 have no word for it after login: those are closed.
-  const goodbye = Promise.all([
-    heard(smtp, /^421 /m),
-    heard(imap, /^\* BYE /m),
-    heard(idle, /^\* BYE /m),
-  ]);
+  const goodbye = Promise.all([heard(smtp, /^421 /m), heard(imap, /^\* BYE /m), heard(idle, /^\* BYE /m)]);
   const closed = Promise.all([smtp, imap, pop3, http, idle].map((socket) => once(socket, 'close')));
   const startedMs = performance.now();
   process.kill(cluster.supervisorPid, 'SIGINT');
@@ -137,5 +133,6 @@ async function secure(port: PortName): Promise<net.Socket> {
   return socket;
 }
 
-const heard = (socket: net.Socket, wanted: RegExp): Promise<void> =>
-  waitFor(`${wanted}`, () => wanted.test(seen.get(socket)!.text));
+async function heard(socket: net.Socket, wanted: RegExp): Promise<void> {
+  await waitFor(`${wanted}`, () => wanted.test(seen.get(socket)!.text));
+}

@@ -43,8 +43,16 @@ export class SmtpConnection {
     return this.#answer();
   }
 
-  /** Sends one message. `data` has CRLF line ends and ends with one; it is dot-stuffed here. */
-  async send(from: string, to: readonly string[], data: Buffer): Promise<SmtpAnswer> {
+  /**
+   * Sends one message. `data` has CRLF line ends and ends with one; it is dot-stuffed here.
+   * @param halfway  Awaited when half of the message has left us.
+   */
+  async send(
+    from: string,
+    to: readonly string[],
+    data: Buffer,
+    halfway?: () => Promise<void>,
+  ): Promise<SmtpAnswer> {
     const mail = await this.command(`MAIL FROM:<${from}>`);
     if (mail.code !== 250) return mail;
     for (const recipient of to) {
@@ -53,7 +61,13 @@ export class SmtpConnection {
     }
     const go = await this.command('DATA');
     if (go.code !== 354) return go;
-    this.#socket.write(dotStuffed(data));
+    const bytes = dotStuffed(data);
+    const half = halfway === undefined ? 0 : bytes.length >> 1;
+    if (half > 0) {
+      await new Promise<void>((resolve) => this.#socket.write(bytes.subarray(0, half), () => resolve()));
+      await halfway!();
+    }
+    this.#socket.write(bytes.subarray(half));
     this.#socket.write('.\r\n');
     return this.#answer();
   }
@@ -124,6 +138,8 @@ export async function sendAll(
     giveUpMs?: number;
     retryMs?: number;
     onAccepted?(index: number): void;
+    /** Called in the middle of each message's bytes. */
+    halfway?(): Promise<void>;
   },
 ): Promise<SendingReport> {
   const tries = new Array<number>(messages.length).fill(0);
@@ -145,7 +161,7 @@ export async function sendAll(
         tries[index]!++;
         try {
           connection ??= await SmtpConnection.open(where.host, where.port);
-          const answer = await connection.send(message.from, message.to, message.data);
+          const answer = await connection.send(message.from, message.to, message.data, options.halfway);
           if (answer.code === 250) break;
           if (answer.code >= 500)
             throw new PermanentRefusal(`message ${index}: ${answer.code} ${answer.text}`);

@@ -259,11 +259,11 @@ describe('a message', () => {
 describe('a plugin that keeps failing', () => {
   test('is given a rest after five failures in a row, and asked again later', async () => {
     const { log, records } = rememberingLog();
-    const chain = await chainOf([use('silent', { deadline: '20ms' })], { log });
+    const chain = await chainOf([use('silent', { deadline: '300ms' })], { log });
     for (let i = 0; i < 5; i++) await chain.ask('message', session(), message('x'));
     const began = performance.now();
     expect((await chain.ask('message', session(), message('x'))).word).toBe('defer');
-    expect(performance.now() - began).toBeLessThan(15);
+    expect(performance.now() - began).toBeLessThan(250);
     expect(records.filter((record) => record.text === 'plugin breaker opened')).toHaveLength(1);
     expect(records.at(-1)!.facts).toMatchObject({ how: 'breaker-open' });
   });
