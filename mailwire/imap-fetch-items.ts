@@ -19,6 +19,15 @@ export interface SectionItem {
   readonly peek: boolean;
 }
 
+/** A part decoded (RFC 3516). */
+export interface BinaryItem {
+  readonly kind: 'binary' | 'binary-size';
+  readonly label: string;
+  readonly path: readonly number[];
+  readonly partial: { readonly start: number; readonly count: number } | undefined;
+  readonly peek: boolean;
+}
+
 export type FetchItem =
   | {
       readonly kind:
@@ -33,7 +42,8 @@ export type FetchItem =
         | 'threadid'
         | 'modseq';
     }
-  | SectionItem;
+  | SectionItem
+  | BinaryItem;
 
 /** Every item may cost a whole message: their number is bounded. */
 export const fetchItemsMax = 100;
@@ -112,6 +122,10 @@ function item(cursor: ImapCursor, alone: boolean): readonly FetchItem[] {
   if ((name === 'BODY' || name === 'BODY.PEEK') && cursor.takeIf('[')) {
     return [bodySection(cursor, name === 'BODY.PEEK')];
   }
+  if (name === 'BINARY' || name === 'BINARY.PEEK' || name === 'BINARY.SIZE') {
+    cursor.expect('[');
+    return [binarySection(cursor, name)];
+  }
   if (name === 'BODY') return [{ kind: 'body' }];
   if (Object.hasOwn(simple, name)) return simple[name]!;
   throw new Fault('bad-syntax', 'Unknown FETCH item');
@@ -138,18 +152,38 @@ function bodySection(cursor: ImapCursor, peek: boolean): SectionItem {
     } else throw new Fault('bad-syntax', 'Unknown section');
   }
   cursor.expect(']');
-  let partial: SectionItem['partial'];
-  label = `BODY[${label}]`;
-  if (cursor.takeIf('<')) {
-    const start = cursor.number64();
-    cursor.expect('.');
-    const count = cursor.number64();
-    if (count === 0) throw new Fault('bad-syntax', '0 is not allowed here');
-    cursor.expect('>');
-    partial = { start, count };
-    label += `<${start}>`;
-  }
+  const partial = partialOf(cursor);
+  label = `BODY[${label}]${partial === undefined ? '' : `<${partial.start}>`}`;
   return { kind: 'section', label, path, part, fields, partial, peek };
+}
+
+/** After `BINARY[`. */
+function binarySection(cursor: ImapCursor, name: 'BINARY' | 'BINARY.PEEK' | 'BINARY.SIZE'): BinaryItem {
+  const path = cursor.partNumbers();
+  cursor.expect(']');
+  if (name === 'BINARY.SIZE') {
+    return {
+      kind: 'binary-size',
+      label: `BINARY.SIZE[${path.join('.')}]`,
+      path,
+      partial: undefined,
+      peek: true,
+    };
+  }
+  const partial = partialOf(cursor);
+  const label = `BINARY[${path.join('.')}]${partial === undefined ? '' : `<${partial.start}>`}`;
+  return { kind: 'binary', label, path, partial, peek: name === 'BINARY.PEEK' };
+}
+
+/** `<start.count>` */
+function partialOf(cursor: ImapCursor): SectionItem['partial'] {
+  if (!cursor.takeIf('<')) return undefined;
+  const start = cursor.number64();
+  cursor.expect('.');
+  const count = cursor.number64();
+  if (count === 0) throw new Fault('bad-syntax', '0 is not allowed here');
+  cursor.expect('>');
+  return { start, count };
 }
 
 function fieldNames(cursor: ImapCursor): string[] {

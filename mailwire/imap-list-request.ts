@@ -12,6 +12,8 @@ export const statusItems = [
   'SIZE',
   'HIGHESTMODSEQ',
   'MAILBOXID',
+  'APPENDLIMIT',
+  'DELETED-STORAGE',
 ] as const;
 export type StatusItem = (typeof statusItems)[number];
 

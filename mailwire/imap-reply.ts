@@ -3,6 +3,7 @@
  * built as Latin-1 strings: one char is one byte on the wire, so UTF-8 text
  * goes through `bytesOf` first.
  */
+import { isUtf8 } from 'node:buffer';
 
 /** Longest text written as a quoted string; longer ones become literals. */
 const quotedCharsMax = 1000;
@@ -22,13 +23,16 @@ export function bytesOf(text: string): string {
  */
 export function imapString(latin1: string, utf8Quoted = false): string {
   let escaped = false;
+  let eightBit = false;
   if (latin1.length > quotedCharsMax) return imapLiteral(latin1);
   for (let at = 0; at < latin1.length; at++) {
     const code = latin1.charCodeAt(at);
     if (code === 0x22 || code === 0x5c) escaped = true;
     else if (code === 0x0d || code === 0x0a || code === 0) return imapLiteral(latin1);
-    else if (code > 0x7f && !utf8Quoted) return imapLiteral(latin1);
+    else if (code > 0x7f) eightBit = true;
   }
+  // In quoted strings 8-bit is UTF-8 and nothing else; a literal holds what there is.
+  if (eightBit && !(utf8Quoted && isUtf8(Buffer.from(latin1, 'latin1')))) return imapLiteral(latin1);
   return escaped ? `"${latin1.replace(/["\\]/g, '\\$&')}"` : `"${latin1}"`;
 }
 

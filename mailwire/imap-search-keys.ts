@@ -28,6 +28,8 @@ export interface SearchProgram {
   readonly key: SearchKey;
   /** `undefined`: no RETURN, answered the RFC 3501 way. */
   readonly returns: ReadonlySet<SearchReturn> | undefined;
+  /** As written; `undefined`: none was. */
+  readonly charset: string | undefined;
   /** MODSEQ is among the keys: the answer tells one too. */
   readonly modseq: boolean;
 }
@@ -78,6 +80,7 @@ class SearchParser {
   program(): SearchProgram {
     const cursor = this.#cursor;
     let returns: Set<SearchReturn> | undefined;
+    let charset: string | undefined;
     let first = this.#nextWord();
     if (first === 'RETURN') {
       returns = this.#returns();
@@ -86,7 +89,8 @@ class SearchParser {
     }
     if (first === 'CHARSET') {
       cursor.space();
-      this.#charset = cursor.astring();
+      charset = cursor.astring();
+      this.#charset = charset;
       if (!knowsCharset(this.#charset)) {
         throw new Fault('not-allowed', 'Unknown charset', { detail: { badCharset: true } });
       }
@@ -96,7 +100,8 @@ class SearchParser {
     const keys = [this.#key(first, 0)];
     while (cursor.takeIf(' ')) keys.push(this.#key(this.#nextWord(), 0));
     cursor.end();
-    return { key: keys.length === 1 ? keys[0]! : { key: 'and', of: keys }, returns, modseq: this.#modseq };
+    const key: SearchKey = keys.length === 1 ? keys[0]! : { key: 'and', of: keys };
+    return { key, returns, charset, modseq: this.#modseq };
   }
 
   /** A word in capitals, or `undefined` before a parenthesis or a sequence set. */

@@ -145,6 +145,7 @@ export interface Store {
   /** The sender has seen the 250: deliveries with this key need not be remembered any longer. */
   settle(deliveryKey: string): Promise<void>;
   readonly usage: { readonly bytes: number; readonly messages: number };
+  readonly limits: Pick<StoreLimits, 'messageBytesMax' | 'quotaBytes' | 'quotaMessages'>;
   /** Told when a folder appears, goes or changes its place or subscription. */
   watchFolders(listener: () => void): () => void;
   /** Flushes what is in the background, ends watches with `gone`, closes files. */

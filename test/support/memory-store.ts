@@ -22,6 +22,7 @@ interface Message {
 export interface MemoryLimits {
   readonly messageBytesMax: number;
   readonly quotaBytes: number;
+  readonly quotaMessages: number;
 }
 
 let lastId = 0;
@@ -235,7 +236,7 @@ export class MemoryStore implements Store {
   readonly #subscriptions = new Set<string>(['INBOX']);
 
   constructor(limits: Partial<MemoryLimits> = {}) {
-    this.limits = { messageBytesMax: 50 * 1024 * 1024, quotaBytes: 0, ...limits };
+    this.limits = { messageBytesMax: 50 * 1024 * 1024, quotaBytes: 0, quotaMessages: 0, ...limits };
     this.#folders.set('INBOX', new MemoryFolder(this, 'INBOX'));
   }
 

@@ -41,6 +41,7 @@ const texts: Partial<Record<FaultCode, string>> = {
 
 /** `NO [TRYCREATE] No such mailbox`: a completion without its tag. */
 export function answerOf(fault: Fault): string {
+  if (fault.detail.unknownCte === true) return `NO [UNKNOWN-CTE] ${imapText(fault.message)}`;
   if (fault.detail.badCharset === true) return 'NO [BADCHARSET (UTF-8 US-ASCII)] Unknown charset';
   const ours = fault.whose === 'client' ? fault.message : 'Not available, try again later';
   return `${conditions[fault.code] ?? 'NO'} ${texts[fault.code] ?? imapText(ours)}`;

@@ -1,12 +1,15 @@
 /** ENVELOPE, BODY and BODYSTRUCTURE as IMAP writes them (RFC 9051 7.5.2). Depth is bounded by the MIME parser. */
-import { imapNstring, imapString } from '../../../mailwire/imap-reply.ts';
+import { imapNstring as nstring, imapString as string } from '../../../mailwire/imap-reply.ts';
 import type { AddressEntry } from '../../../mailwire/mime/address-list.ts';
 import { envelopeOf } from '../../../mailwire/mime/envelope.ts';
 import type { HeaderField } from '../../../mailwire/mime/header-fields.ts';
 import type { Parameters } from '../../../mailwire/mime/parameters.ts';
 import type { Part } from '../../../mailwire/mime/structure.ts';
 
-export function envelopeText(fields: readonly HeaderField[]): string {
+/** @param utf8  8-bit may stand in quoted strings. */
+export function envelopeText(fields: readonly HeaderField[], utf8: boolean): string {
+  const addressesText = (entries: readonly AddressEntry[]) => addressList(entries, utf8);
+  const imapNstring = (text: string | undefined) => nstring(text, utf8);
   const envelope = envelopeOf(fields);
   return `(${[
     imapNstring(envelope.date),
@@ -22,7 +25,9 @@ export function envelopeText(fields: readonly HeaderField[]): string {
   ].join(' ')})`;
 }
 
-function addressesText(entries: readonly AddressEntry[]): string {
+function addressList(entries: readonly AddressEntry[], utf8: boolean): string {
+  const imapNstring = (text: string | undefined) => nstring(text, utf8);
+  const imapString = (text: string) => string(text, utf8);
   if (entries.length === 0) return 'NIL';
   let out = '(';
   for (const entry of entries) {
@@ -38,43 +43,49 @@ function addressesText(entries: readonly AddressEntry[]): string {
 
 /**
  * @param extended  BODYSTRUCTURE; false: BODY, without extension data.
+ * @param utf8  8-bit may stand in quoted strings.
  * @param fieldsOf  Header fields of a message inside.
  */
 export function structureText(
   part: Part,
   extended: boolean,
+  utf8: boolean,
   fieldsOf: (message: Part) => readonly HeaderField[],
 ): string {
+  const imapNstring = (text: string | undefined) => nstring(text, utf8);
+  const imapString = (text: string) => string(text, utf8);
   if (part.type === 'multipart') {
     let children = '';
-    for (const child of part.parts) children += structureText(child, extended, fieldsOf);
+    for (const child of part.parts) children += structureText(child, extended, utf8, fieldsOf);
     // The grammar wants at least one part.
     if (children === '') children = '("text" "plain" NIL NIL NIL "7bit" 0 0)';
-    const extension = extended ? ` ${parametersText(part.params)}${dispositionText(part)}` : '';
+    const extension = extended ? ` ${parametersText(part.params, utf8)}${dispositionText(part, utf8)}` : '';
     return `(${children} ${imapString(part.subtype)}${extension})`;
   }
-  let out = `(${imapString(part.type)} ${imapString(part.subtype)} ${parametersText(part.params)}`;
+  let out = `(${imapString(part.type)} ${imapString(part.subtype)} ${parametersText(part.params, utf8)}`;
   out += ` ${imapNstring(part.id)} ${imapNstring(part.description)} ${imapString(part.encoding)}`;
   out += ` ${part.bodyEnd - part.bodyStart}`;
   if (part.message !== undefined) {
-    out += ` ${envelopeText(fieldsOf(part.message))} ${structureText(part.message, extended, fieldsOf)} ${part.lines}`;
+    out += ` ${envelopeText(fieldsOf(part.message), utf8)} ${structureText(part.message, extended, utf8, fieldsOf)} ${part.lines}`;
   } else if (part.type === 'text') {
     out += ` ${part.lines}`;
   } else if (part.type === 'message' && (part.subtype === 'rfc822' || part.subtype === 'global')) {
     // Encoded, so that nobody can look inside: the grammar still wants envelope and body.
     out += ` (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ("text" "plain" NIL NIL NIL "7bit" 0 0) ${part.lines}`;
   }
-  if (extended) out += ` ${imapNstring(part.md5)}${dispositionText(part)}`;
+  if (extended) out += ` ${imapNstring(part.md5)}${dispositionText(part, utf8)}`;
   return `${out})`;
 }
 
 /** ` disposition language location`. */
-function dispositionText(part: Part): string {
+function dispositionText(part: Part, utf8: boolean): string {
+  const imapNstring = (text: string | undefined) => nstring(text, utf8);
+  const imapString = (text: string) => string(text, utf8);
   const { disposition, language } = part;
   const written =
     disposition === undefined
       ? 'NIL'
-      : `(${imapString(disposition.type)} ${parametersText(disposition.params)})`;
+      : `(${imapString(disposition.type)} ${parametersText(disposition.params, utf8)})`;
   const languages =
     language.length === 0
       ? 'NIL'
@@ -84,7 +95,8 @@ function dispositionText(part: Part): string {
   return ` ${written} ${languages} ${imapNstring(part.location)}`;
 }
 
-function parametersText(params: Parameters): string {
+function parametersText(params: Parameters, utf8: boolean): string {
   if (params.length === 0) return 'NIL';
+  const imapString = (text: string) => string(text, utf8);
   return `(${params.map(([name, value]) => `${imapString(name)} ${imapString(value)}`).join(' ')})`;
 }

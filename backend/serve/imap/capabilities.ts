@@ -1,7 +1,10 @@
 /** What the backend can do after login, in the order clients read it. The gateway tells it with the login's OK. */
+import type { Store } from '../../store/store.ts';
 
+/** `APPENDLIMIT=` (RFC 7889) comes on top. */
 export const capabilities: readonly string[] = [
-  'IMAP4rev1',
+  'IMAP4rev1', // RFC 3501
+  'IMAP4rev2', // RFC 9051
   'LITERAL+', // RFC 7888
   'ID', // RFC 2971
   'ENABLE', // RFC 5161
@@ -22,6 +25,16 @@ export const capabilities: readonly string[] = [
   'SEARCHRES', // RFC 5182
   'WITHIN', // RFC 5032
   'OBJECTID', // RFC 8474
+  'MULTIAPPEND', // RFC 3502
+  'REPLACE', // RFC 8508
+  'BINARY', // RFC 3516
+  'UTF8=ACCEPT', // RFC 9755
+  'QUOTA', // RFC 9208
+  'QUOTA=RES-STORAGE', // RFC 9208
+  'QUOTA=RES-MESSAGE', // RFC 9208
 ];
 
-export const capabilityLine = capabilities.join(' ');
+/** What a client is told, for an account with these limits. */
+export function capabilityLine({ limits }: Pick<Store, 'limits'>): string {
+  return `${capabilities.join(' ')} APPENDLIMIT=${limits.messageBytesMax}`;
+}

@@ -16,10 +16,14 @@ export abstract class ClientState {
   readonly log: Log;
   /** IMAP4rev2 or UTF8=ACCEPT: mailbox names and quoted strings are UTF-8, else names are modified UTF-7. */
   utf8 = false;
+  /** RFC 9051: no RECENT and UNSEEN, ESEARCH always. */
+  rev2 = false;
   /** RFC 7162: FETCH answers tell modification sequences. */
   condstore = false;
   /** RFC 7162: VANISHED instead of EXPUNGE. */
   qresync = false;
+  /** The FETCH that runs met a transfer encoding nobody knows. */
+  unknownEncoding = false;
   /** What is selected. */
   view: MailboxView | undefined;
   /** UIDs of the last SEARCH with SAVE: `$`. */

@@ -13,6 +13,7 @@ import {
   unsubscribe,
 } from './folder-commands.ts';
 import type { ImapSession } from './imap-session.ts';
+import { getQuota, getQuotaRoot, setQuota } from './quota-commands.ts';
 import { search } from './search-command.ts';
 import { check, closeFolder, examine, select, status, unselect } from './select-commands.ts';
 import type { CommandCall } from './session-options.ts';
@@ -60,9 +61,13 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   LIST: { state: 'authenticated', expunges: true, run: listFolders },
   LSUB: { state: 'authenticated', expunges: true, run: listSubscribed },
   NAMESPACE: { state: 'authenticated', expunges: true, run: namespaces },
+  GETQUOTA: { state: 'authenticated', expunges: true, run: getQuota },
+  GETQUOTAROOT: { state: 'authenticated', expunges: true, run: getQuotaRoot },
+  SETQUOTA: { state: 'authenticated', expunges: true, run: setQuota },
   // With a message it is recognised by its literal, see AppendCommand; without one it is wrong.
   APPEND: { state: 'authenticated', expunges: false, run: () => 'BAD Missing message' },
 
+  REPLACE: { state: 'selected', expunges: false, uid: true, run: () => 'BAD Missing message' },
   CHECK: { state: 'selected', expunges: true, run: check },
   CLOSE: { state: 'selected', expunges: false, run: closeFolder },
   UNSELECT: { state: 'selected', expunges: false, run: unselect },
@@ -76,7 +81,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
 
 function capability(session: ImapSession, { cursor }: CommandCall): string {
   cursor.end();
-  session.untagged(`* CAPABILITY ${capabilityLine}`);
+  session.untagged(`* CAPABILITY ${capabilityLine(session.account.store)}`);
   return 'OK CAPABILITY completed';
 }
 
@@ -116,7 +121,8 @@ function enable(session: ImapSession, { cursor }: CommandCall): string {
     wanted.add(cursor.keyword());
   } while (!cursor.atEnd);
   const enabled: string[] = [];
-  for (const name of wanted) if (enableOne(session, name)) enabled.push(name);
+  for (const name of wanted)
+    if (enableOne(session, name)) enabled.push(name === 'IMAP4REV2' ? 'IMAP4rev2' : name);
   session.untagged(['* ENABLED', ...enabled].join(' '));
   return 'OK ENABLE completed';
 }
@@ -133,6 +139,17 @@ function enableOne(session: ImapSession, name: string): boolean {
       const before = session.qresync;
       session.enableCondstore();
       session.qresync = true;
+      return !before;
+    }
+    case 'IMAP4REV2': {
+      const before = session.rev2;
+      session.rev2 = true;
+      session.utf8 = true;
+      return !before;
+    }
+    case 'UTF8=ACCEPT': {
+      const before = session.utf8;
+      session.utf8 = true;
       return !before;
     }
     default:

@@ -5,6 +5,7 @@
  */
 import { Fault, isFault } from '../../../base/fault.ts';
 import {
+  type BinaryItem,
   type FetchItem,
   parseFetchItems,
   parseFetchModifiers,
@@ -13,6 +14,7 @@ import {
 import { imapDateTime } from '../../../mailwire/imap-reply.ts';
 import { parseHeaderFields, selectFields } from '../../../mailwire/mime/header-fields.ts';
 import { flagBit, type MessageFacts } from '../../store/store.ts';
+import { writeBinary } from './binary-section.ts';
 import { envelopeText, structureText } from './body-structure.ts';
 import { someGone } from './change-commands.ts';
 import { flagsText } from './flags.ts';
@@ -60,8 +62,11 @@ export async function fetchMessages(session: ImapSession, { cursor, byUid }: Com
       : await fetchContents(session, view, ranges, items, needs);
   // Not all was told and nothing is marked: `OK` would say otherwise.
   if (session.stopping) return 'NO [UNAVAILABLE] Stopped';
-  if (items.some((item) => item.kind === 'section' && !item.peek))
-    await markSeen(session, view, ranges, byUid);
+  if (items.some((item) => 'peek' in item && !item.peek)) await markSeen(session, view, ranges, byUid);
+  if (session.unknownEncoding) {
+    session.unknownEncoding = false;
+    return 'NO [UNKNOWN-CTE] A part has an encoding nobody knows';
+  }
   return complete || byUid ? 'OK FETCH completed' : someGone;
 }
 
@@ -72,7 +77,10 @@ function needsOf(items: readonly FetchItem[]): Set<ContentNeed> | undefined {
   for (const item of items) {
     if (item.kind === 'envelope') needs.add('header');
     else if (item.kind === 'body' || item.kind === 'bodystructure') needs.add('part-headers');
-    else if (item.kind === 'section') {
+    else if (item.kind === 'binary' || item.kind === 'binary-size') {
+      open = true;
+      if (item.path.length > 0) needs.add('structure');
+    } else if (item.kind === 'section') {
       open = true;
       if (item.path.length > 0) needs.add(item.fields === undefined ? 'structure' : 'part-headers');
       else if (item.part !== 'all') needs.add('header');
@@ -227,15 +235,17 @@ async function writeMessage(
     const item = items[index]!;
     if (index > 0) writer.text(' ');
     if (item.kind === 'envelope') {
-      writer.text(`ENVELOPE ${envelopeText(parseHeaderFields(content.header()))}`);
+      writer.text(`ENVELOPE ${envelopeText(parseHeaderFields(content.header()), session.utf8)}`);
     } else if (item.kind === 'body' || item.kind === 'bodystructure') {
       const extended = item.kind === 'bodystructure';
       const name = extended ? 'BODYSTRUCTURE' : 'BODY';
       writer.text(
-        `${name} ${structureText(content.structure(), extended, (part) => fieldsOf(content, part))}`,
+        `${name} ${structureText(content.structure(), extended, session.utf8, (part) => fieldsOf(content, part))}`,
       );
     } else if (item.kind === 'section') {
       await writeSection(session, item, content);
+    } else if (item.kind === 'binary' || item.kind === 'binary-size') {
+      if (!(await writeBinaryOrEnd(session, item, content))) session.unknownEncoding = true;
     } else {
       // Flags may have changed while the message was read.
       writer.text(knownItem(item, view.folder.facts(facts.uid) ?? facts));
@@ -263,6 +273,22 @@ async function writeSection(session: ImapSession, item: SectionItem, content: Me
     await copyRange(session, content, range.start, range.end);
   } catch (error) {
     // The literal's size is out: the answer cannot be made right any more, only the connection can end.
+    throw new Fault('storage-failed', 'a message broke off in the middle of its answer', {
+      cause: error,
+      detail: { closeConnection: true },
+    });
+  }
+}
+
+/** As a section: once its size is out, all of it has to come. */
+async function writeBinaryOrEnd(
+  session: ImapSession,
+  item: BinaryItem,
+  content: MessageContent,
+): Promise<boolean> {
+  try {
+    return await writeBinary(session.writer, item, content);
+  } catch (error) {
     throw new Fault('storage-failed', 'a message broke off in the middle of its answer', {
       cause: error,
       detail: { closeConnection: true },

@@ -2,6 +2,8 @@
 import { Fault } from '../../../base/fault.ts';
 import { type ListRequest, parseListRequest } from '../../../mailwire/imap-list-request.ts';
 import { mailboxSeparator } from '../../../mailwire/imap-mailbox-name.ts';
+import { imapAstring } from '../../../mailwire/imap-reply.ts';
+import { utf8 as utf8Text } from '../../../mailwire/imap-tokens.ts';
 import { decodeModifiedUtf7 } from '../../../mailwire/modified-utf7.ts';
 import type { FolderInfo, SpecialUse } from '../../store/store.ts';
 import type { ImapSession } from './imap-session.ts';
@@ -53,6 +55,12 @@ export async function createFolder(session: ImapSession, { cursor }: CommandCall
   const name = session.nameFrom(written);
   if (name === 'INBOX') throw new Fault('already-exists', 'INBOX exists always');
   const folder = await session.account.store.createFolder(name, use);
+  if (session.rev2 && name !== utf8Text(written)) {
+    // RFC 9051 6.3.4: the name is not spelled as it was asked for (INBOX in other letters).
+    session.untagged(
+      `* LIST () "${mailboxSeparator}" ${session.nameFor(name)} ("OLDNAME" (${imapAstring(written, true)}))`,
+    );
+  }
   return `OK [MAILBOXID (${folder.mailboxId})] CREATE completed`;
 }
 
@@ -77,6 +85,11 @@ export async function renameFolder(session: ImapSession, { cursor }: CommandCall
     if (from !== 'INBOX' || to === from) throw new Fault('not-allowed', 'A mailbox cannot move into itself');
   }
   await session.account.store.renameFolder(from, to);
+  if (session.rev2) {
+    session.untagged(
+      `* LIST () "${mailboxSeparator}" ${session.nameFor(to)} ("OLDNAME" (${session.nameFor(from)}))`,
+    );
+  }
   return 'OK RENAME completed';
 }
 

@@ -28,7 +28,7 @@ export const imapService: Service = async (stream, opening, context) => {
     refuse(stream, linkStatus.busy, 'limit');
     return;
   }
-  stream.respond({ ':status': linkStatus.accepted, [linkHeader.capability]: capabilityLine });
+  stream.respond({ ':status': linkStatus.accepted, [linkHeader.capability]: capabilityLine(account.store) });
   await new Promise<void>((resolve) => {
     const transport = new StreamTransport(stream);
     const session = new ImapSession({

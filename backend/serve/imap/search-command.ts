@@ -21,6 +21,10 @@ export async function search(session: ImapSession, call: CommandCall): Promise<s
   const { cursor, byUid } = call;
   cursor.space();
   const program = parseSearchProgram(cursor);
+  // RFC 9755 3: with UTF8=ACCEPT every text is UTF-8.
+  if (session.utf8 && !session.rev2 && program.charset !== undefined) return 'BAD CHARSET is not allowed';
+  // RFC 9051 6.4.4: the answer is ESEARCH, as if RETURN (ALL) had been said.
+  const returns = program.returns ?? (session.rev2 ? new Set<SearchReturn>(['ALL']) : undefined);
   const view = session.selected();
   if (program.modseq) session.enableCondstore();
   const known = compileKey(program.key, view, session.saved, Date.now());
@@ -28,10 +32,10 @@ export async function search(session: ImapSession, call: CommandCall): Promise<s
   if (session.stopping) return 'NO [UNAVAILABLE] Stopped';
   const numbers = byUid ? uids : uids.map((uid) => view.sequenceOf(uid));
   const modseqOf = program.modseq ? (uids: readonly number[]) => greatestModseq(view, uids) : () => undefined;
-  if (program.returns === undefined) await tellPlain(session, numbers, modseqOf(uids));
+  if (returns === undefined) await tellPlain(session, numbers, modseqOf(uids));
   else {
-    if (program.returns.has('SAVE')) session.saved = savedOf(uids, program.returns);
-    tellExtended(session, call, numbers, program.returns, modseqOf(toldOf(uids, program.returns)));
+    if (returns.has('SAVE')) session.saved = savedOf(uids, returns);
+    tellExtended(session, call, numbers, returns, modseqOf(toldOf(uids, returns)));
   }
   return 'OK SEARCH completed';
 }

@@ -1,8 +1,9 @@
 /** Commands that choose the mailbox a session works in, and STATUS (RFC 9051 6.3.2, 6.3.3, 6.3.11, 6.4.1, 6.4.2). */
 import { Fault } from '../../../base/fault.ts';
 import { parseStatusItems, type StatusItem } from '../../../mailwire/imap-list-request.ts';
+import { mailboxSeparator } from '../../../mailwire/imap-mailbox-name.ts';
 import { parseSelectParameters } from '../../../mailwire/imap-select-parameters.ts';
-import { type Folder, flagBit } from '../../store/store.ts';
+import { type Folder, flagBit, type Store } from '../../store/store.ts';
 import { freshFolder } from '../fresh-folder.ts';
 import type { ImapSession } from './imap-session.ts';
 import type { MailboxView } from './mailbox-view.ts';
@@ -32,8 +33,9 @@ async function open(session: ImapSession, { cursor, name }: CommandCall, readOnl
   session.announceFlags(view);
   if (readOnly) session.untagged('* OK [PERMANENTFLAGS ()] No flags can be changed');
   session.untagged(`* ${view.count} EXISTS`);
-  session.untagged('* 0 RECENT');
-  const unseen = firstUnseen(view);
+  if (session.rev2) session.untagged(`* LIST () "${mailboxSeparator}" ${session.nameFor(folder.name)}`);
+  else session.untagged('* 0 RECENT');
+  const unseen = session.rev2 ? 0 : firstUnseen(view);
   if (unseen > 0) session.untagged(`* OK [UNSEEN ${unseen}] First unseen`);
   session.untagged(`* OK [UIDVALIDITY ${folder.uidValidity}] UIDs are valid`);
   session.untagged(`* OK [UIDNEXT ${folder.uidNext}] Predicted next UID`);
@@ -119,11 +121,12 @@ export async function tellStatus(
   if (info !== undefined && !info.selectable) throw new Fault('no-such-folder', 'Mailbox cannot be selected');
   const folder = await session.account.store.folder(name);
   await folder.refresh();
-  const values = items.map((item) => `${item} ${statusValue(folder, item)}`);
+  const { limits } = session.account.store;
+  const values = items.map((item) => `${item} ${statusValue(folder, item, limits)}`);
   session.untagged(`* STATUS ${session.nameFor(name)} (${values.join(' ')})`);
 }
 
-function statusValue(folder: Folder, item: StatusItem): number | string {
+function statusValue(folder: Folder, item: StatusItem, limits: Store['limits']): number | string {
   switch (item) {
     case 'MESSAGES':
       return folder.count;
@@ -141,10 +144,18 @@ function statusValue(folder: Folder, item: StatusItem): number | string {
       return folder.highestModseq;
     case 'MAILBOXID':
       return `(${folder.mailboxId})`;
-    case 'DELETED': {
+    case 'APPENDLIMIT':
+      return limits.messageBytesMax;
+    case 'DELETED':
+    case 'DELETED-STORAGE': {
       let count = 0;
-      for (const uid of folder.uids()) if (((folder.flagsOf(uid) ?? 0) & flagBit.deleted) !== 0) count++;
-      return count;
+      let bytes = 0;
+      for (const uid of folder.uids()) {
+        if (((folder.flagsOf(uid) ?? 0) & flagBit.deleted) === 0) continue;
+        count++;
+        if (item === 'DELETED-STORAGE') bytes += folder.facts(uid)?.size ?? 0;
+      }
+      return item === 'DELETED' ? count : bytes;
     }
   }
 }

@@ -137,22 +137,22 @@ export class SessionInput {
       return this.#badInput(Fault.from(error));
     }
     if (reading.kind === 'more') return false;
+    if (reading.kind === 'literal') {
+      const refusal = await append.continues(reading.soFar, reading.size, reading.binary);
+      if (refusal === undefined) {
+        this.#reader.streamLiteral();
+        return reading.sync ? this.#goOn() : true;
+      }
+      this.#append = undefined;
+      session.countCommand();
+      return this.#refuseLiteral(reading, refusal);
+    }
     this.#append = undefined;
     session.countCommand();
-    if (reading.kind === 'literal') {
-      await append.abort();
-      return this.#refuseLiteral(reading, `${append.tag} BAD One message at a time`);
-    }
-    const rest = reading.pieces.at(-1);
-    if (reading.pieces.length !== append.pieceCount || !Buffer.isBuffer(rest) || rest.length > 0) {
-      await append.abort();
-      session.writer.text(`${append.tag} BAD Unexpected text after the message\r\n`);
-      session.countError();
-      return true;
-    }
-    const completion = await append.commit();
+    const completion = await append.commit(reading.pieces);
     session.sync(true);
     session.writer.text(`${append.tag} ${completion}\r\n`);
+    if (completion.startsWith('BAD')) session.countError();
     return true;
   }
 }

@@ -179,7 +179,7 @@ describe('APPEND', () => {
   test('text after the message: nothing stays', async () => {
     const { store, ann } = await two();
     expect(await ann.run('b APPEND INBOX {3+}\r\nabc (\\Seen)')).toMatch(/^b BAD/);
-    expect(await ann.run('c APPEND INBOX {3+}\r\nabc {3+}\r\ndef')).toMatch(/^c BAD/);
+    expect(await ann.run('c APPEND INBOX {3+}\r\nabc {3+}\r\ndef x')).toMatch(/^c BAD/);
     expect(await ann.run('d NOOP')).toMatch(/^d OK/);
     expect((await store.folder('INBOX')).count).toBe(4);
     expect((await store.folder('INBOX')).incomingCount).toBe(0);
