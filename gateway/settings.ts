@@ -72,7 +72,7 @@ export const gatewaySettings = {
     kind: 'count',
     default: 9000,
     min: 10,
-    doc: 'Client connections of one gateway member.',
+    doc: 'Client connections of one gateway member, a file descriptor each: the hard limit (ulimit -Hn) has to be well above this.',
   },
   'net.connections_per_network_max': {
     kind: 'count',

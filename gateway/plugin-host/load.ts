@@ -21,9 +21,9 @@ export const entryOptions = {
   },
   on_failure: {
     kind: 'choice',
-    default: 'defer',
-    choices: ['pass', 'defer'],
-    doc: 'What a plugin that throws or does not answer in time means.',
+    default: 'by-question',
+    choices: ['by-question', 'pass', 'defer'],
+    doc: 'What a plugin that throws or does not answer in time means. by-question: what the plugin says; else defer for messages and pass for all other questions.',
   },
 } as const satisfies Record<string, Setting>;
 
@@ -69,17 +69,20 @@ export async function loadPlugin(entry: PluginEntry, configDir: string): Promise
     options[key] = readSetting(setting, raw, key, entry.place) as ValuesOf<SettingsTable>[string];
   }
   const deadline = entry.options.deadline ?? definition.deadline ?? entryOptions.deadline.default;
-  const onFailure = entry.options.on_failure ?? definition.onFailure;
   return {
     entry,
     definition,
     options,
     deadlineMs: readSetting(entryOptions.deadline, deadline, 'deadline', entry.place) as number,
-    onFailure:
-      onFailure === undefined
-        ? undefined
-        : (readSetting(entryOptions.on_failure, onFailure, 'on_failure', entry.place) as 'pass' | 'defer'),
+    onFailure: onFailureOf(entry, definition),
   };
+}
+
+function onFailureOf(entry: PluginEntry, definition: PluginDefinition): LoadedPlugin['onFailure'] {
+  const asked = entry.options.on_failure ?? definition.onFailure ?? entryOptions.on_failure.default;
+  const read = readSetting(entryOptions.on_failure, asked, 'on_failure', entry.place);
+  const chosen = read === 'by-question' ? definition.onFailure : read;
+  return chosen === 'pass' || chosen === 'defer' ? chosen : undefined;
 }
 
 async function importPlugin(entry: PluginEntry, configDir: string): Promise<unknown> {

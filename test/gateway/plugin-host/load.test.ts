@@ -88,7 +88,7 @@ describe('options', () => {
     ],
     [
       '[[plugin]]\nuse = "guess-guard"\non_failure = "ignore"\n',
-      'postern.toml:3 plugin.on_failure: "ignore" is not one of pass, defer; try "defer"',
+      'postern.toml:3 plugin.on_failure: "ignore" is not one of by-question, pass, defer; try "by-question"',
     ],
     [
       '[[plugin]]\nuse = "guess-guard"\ndeadline = "1ms"\n',
