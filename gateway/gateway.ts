@@ -23,6 +23,7 @@ import {
 import { parseAddress } from '../base/settings.ts';
 import { certFilesOf } from '../certs/files.ts';
 import { type MemberRecord, protocolVersion } from '../cluster-protocol/link.ts';
+import { type LoginSettings, loginSettings } from '../cluster-protocol/login-settings.ts';
 import { connectEmbeddedRegistry } from '../cluster-protocol/registry/embedded-client.ts';
 import { processIdentity } from '../cluster-protocol/revoke.ts';
 import { clusterSettings } from '../cluster-protocol/settings.ts';
@@ -40,6 +41,7 @@ import { defaultPlugins, openChain } from './plugin-host/open-chain.ts';
 import { openPop3Door } from './pop3/pop3-door.ts';
 import { joinAsGateway } from './routing/membership.ts';
 import { openRouter } from './routing/open-router.ts';
+import type { SaslOffer } from './session/sasl-exchange.ts';
 import type { MutableSession, Protocol } from './session/session.ts';
 import { type GatewaySettings, gatewaySettings } from './settings.ts';
 import { openSmtpDoor } from './smtp/smtp-door.ts';
@@ -60,6 +62,7 @@ async function start(memberStart: MemberStart): Promise<void> {
   const config = await readConfig(memberStart.config);
   const settings = readSettings(config, gatewaySettings);
   const { 'cluster.lease': leaseMs } = readSettings(config, clusterSettings);
+  const sasl = saslOffer(readSettings(config, loginSettings));
   const configDir = memberStart.config === '' ? layout.data : path.dirname(memberStart.config);
   const log = openLog({ member: memberStart.id, file: path.join(layout.log, `${memberStart.id}.log`) });
   surviveDefects(log);
@@ -84,11 +87,12 @@ async function start(memberStart: MemberStart): Promise<void> {
     ...{ chain, router, log, metrics, deadlines, tls, greetingMs },
     loginMs: settings['net.login_timeout'],
     plaintextLogin: settings['login.plaintext'],
+    sasl,
   };
   const imap = openImapDoor(login);
   const pop3 = openPop3Door(login);
   const http = openHttpDoor({ chain, router, log, greetingMs, startTls: tls.startTls });
-  const smtp = await openSmtpDoor({ settings, layout, chain, router, log, hostname, tls });
+  const smtp = await openSmtpDoor({ settings, layout, chain, router, log, hostname, tls, sasl });
 
   const throttle = new Throttle({
     connectionsMax: settings['net.connections_max'],
@@ -209,6 +213,14 @@ async function start(memberStart: MemberStart): Promise<void> {
   if (health.length > 0) addresses.health = health.map((server) => server.address);
   log.info({ addresses, ms: Math.round(performance.now()) }, 'ready');
   tellSupervisor({ word: 'ready', addresses });
+}
+
+function saslOffer(settings: LoginSettings): SaslOffer {
+  const issuer = settings['login.oauth_issuer'];
+  return {
+    scram: settings['login.scram'],
+    oauth: issuer === '' ? undefined : { issuer, userClaim: settings['login.oauth_user_claim'] },
+  };
 }
 
 interface Door {

@@ -15,12 +15,22 @@ import {
   isHttpVerb,
   type LoginAsked,
   type LoginDialog,
+  loginStepOf,
 } from '../session/login-dialog.ts';
-import { type Mechanism, type SaslState, type SaslStep, startSasl, stepSasl } from '../session/sasl.ts';
+import { saslLineBytesMax } from '../session/sasl.ts';
+import {
+  mechanismsOf,
+  onlyPasswords,
+  type SaslChannel,
+  SaslExchange,
+  type SaslOffer,
+  type SaslStep,
+  unboundChannel,
+} from '../session/sasl-exchange.ts';
 import { imapWords, type RefusalWord, sayOf } from '../session/wording.ts';
 
 /** Small: nothing longer is sent before login, and a thousand strangers may be here at once (CASES 24). */
-const limits = { lineBytesMax: 8192, literalBytesMax: 4096, commandBytesMax: 16 * 1024 };
+const limits = { lineBytesMax: saslLineBytesMax, literalBytesMax: 4096, commandBytesMax: 16 * 1024 };
 /** Fields of ID (RFC 2971 3.3 allows 30 pairs). */
 const idFieldsMax = 60;
 
@@ -47,10 +57,14 @@ export class ImapDialog implements LoginDialog {
   #errors = 0;
   /** Tag of the login that is being checked, or of the AUTHENTICATE that goes on. */
   #tag = '';
-  #sasl: { readonly mechanism: Mechanism; readonly state: SaslState } | undefined;
+  #sasl: SaslExchange | undefined;
+  readonly #channel: SaslChannel;
+  readonly #offer: SaslOffer;
 
-  constructor(facts: ImapDialogFacts) {
+  constructor(facts: ImapDialogFacts, channel = unboundChannel, offer = onlyPasswords) {
     this.#facts = facts;
+    this.#channel = channel;
+    this.#offer = offer;
   }
 
   greeting(): string {
@@ -88,21 +102,34 @@ export class ImapDialog implements LoginDialog {
     return `${this.#tag} OK [CAPABILITY ${words}] Logged in\r\n`;
   }
 
+  salted(record: { readonly salt: Buffer; readonly iterations: number }): DialogStep {
+    return this.#saslStep(this.#sasl!, this.#sasl!.salted(record));
+  }
+
+  proven(signature: string): DialogStep {
+    return this.#saslStep(this.#sasl!, this.#sasl!.proven(signature));
+  }
+
   loginFailed(): DialogStep {
+    const told = this.#sasl?.refused();
+    if (told !== undefined && 'challenge' in told) return { do: 'say', text: `+ ${told.challenge}\r\n` };
+    this.#sasl = undefined;
     return this.#countError(`${this.#tag} NO [AUTHENTICATIONFAILED] Authentication failed\r\n`);
   }
 
   loginUnavailable(): DialogStep {
+    this.#sasl = undefined;
     return { do: 'say', text: `${this.#tag} NO [UNAVAILABLE] Temporary failure, try again later\r\n` };
   }
 
   loginRefused(reason: string): DialogStep {
-    if (reason === 'limit')
-      return { do: 'say', text: `${this.#tag} NO [LIMIT] Too many sessions of this account\r\n` };
-    return reason === 'busy' ? this.loginUnavailable() : this.loginFailed();
+    if (reason !== 'limit') return reason === 'busy' ? this.loginUnavailable() : this.loginFailed();
+    this.#sasl = undefined;
+    return { do: 'say', text: `${this.#tag} NO [LIMIT] Too many sessions of this account\r\n` };
   }
 
   loginJudged(verdict: Verdict & { readonly word: RefusalWord }): DialogStep {
+    this.#sasl = undefined;
     const words = imapWords(verdict);
     if (verdict.word === 'disconnect') return { do: 'close', text: `* ${words}\r\n`, reason: 'refused' };
     return this.#countError(`${this.#tag} ${words}\r\n`);
@@ -110,9 +137,10 @@ export class ImapDialog implements LoginDialog {
 
   #capability(): string {
     const { tls, canStartTls, plaintextLogin } = this.#facts;
-    const words = ['IMAP4rev1', 'LITERAL+', 'SASL-IR', 'ID'];
+    const words = ['IMAP4rev1', 'IMAP4rev2', 'LITERAL+', 'SASL-IR', 'ID'];
     if (!tls && canStartTls) words.push('STARTTLS');
-    if (tls || plaintextLogin) words.push('AUTH=PLAIN', 'AUTH=LOGIN');
+    if (tls || plaintextLogin)
+      words.push(...mechanismsOf(this.#offer, this.#channel).map((name) => `AUTH=${name}`));
     else words.push('LOGINDISABLED');
     return words.join(' ');
   }
@@ -199,30 +227,29 @@ export class ImapDialog implements LoginDialog {
     cursor.end();
     const refused = this.#mayLogin(tag);
     if (refused !== undefined) return refused;
-    if (mechanism !== 'PLAIN' && mechanism !== 'LOGIN')
+    const exchange = SaslExchange.named(mechanism, this.#offer, this.#channel);
+    if (exchange === undefined)
       return this.#countError(`${tag} NO [CANNOT] There is no such mechanism here\r\n`);
-    return this.#saslStep(mechanism, startSasl(mechanism, initial));
+    return this.#saslStep(exchange, exchange.begin(initial));
   }
 
   #saslLine(pieces: readonly ImapPiece[]): DialogStep {
-    const { mechanism, state } = this.#sasl!;
-    this.#sasl = undefined;
+    const exchange = this.#sasl!;
     const line = pieces[0];
     if (pieces.length !== 1 || !Buffer.isBuffer(line)) throw new Fault('bad-syntax', 'Bad response');
-    return this.#saslStep(mechanism, stepSasl(state, line.toString('latin1')));
+    return this.#saslStep(exchange, exchange.line(line.toString('latin1')));
   }
 
-  #saslStep(mechanism: Mechanism, step: SaslStep): DialogStep {
-    if ('challenge' in step) {
-      this.#sasl = { mechanism, state: step.state };
-      return { do: 'say', text: `+ ${step.challenge}\r\n` };
-    }
-    if ('failed' in step) {
-      if (step.failed === 'refused') return this.loginFailed();
-      const why = step.failed === 'cancelled' ? 'Authentication cancelled' : 'Bad base64';
-      return this.#countError(`${this.#tag} BAD ${why}\r\n`);
-    }
-    return { do: 'login', login: { user: step.user, password: step.password, mechanism } };
+  #saslStep(exchange: SaslExchange, step: SaslStep): DialogStep {
+    // Until it has ended: a refusal may have to be told in its own words.
+    this.#sasl = exchange;
+    if ('challenge' in step) return { do: 'say', text: `+ ${step.challenge}\r\n` };
+    const asked = loginStepOf(step, exchange.mechanism);
+    if (asked !== undefined) return asked;
+    this.#sasl = undefined;
+    if (!('failed' in step) || step.failed === 'refused') return this.loginFailed();
+    const why = step.failed === 'cancelled' ? 'Authentication cancelled' : 'Bad base64';
+    return this.#countError(`${this.#tag} BAD ${why}\r\n`);
   }
 
   /** May credentials be sent on this connection? */

@@ -11,12 +11,22 @@ import {
   errorsMax,
   isHttpVerb,
   type LoginDialog,
+  loginStepOf,
 } from '../session/login-dialog.ts';
-import { type Mechanism, type SaslState, type SaslStep, startSasl, stepSasl } from '../session/sasl.ts';
+import { saslLineBytesMax } from '../session/sasl.ts';
+import {
+  mechanismsOf,
+  onlyPasswords,
+  type SaslChannel,
+  SaslExchange,
+  type SaslOffer,
+  type SaslStep,
+  unboundChannel,
+} from '../session/sasl-exchange.ts';
 import { pop3Words, type RefusalWord } from '../session/wording.ts';
 
 /** RFC 2449 4 allows 255 for a command; an AUTH response in base64 is longer. */
-const lineBytesMax = 2048;
+const lineBytesMax = saslLineBytesMax;
 
 export interface Pop3DialogFacts {
   readonly tls: boolean;
@@ -39,10 +49,14 @@ export class Pop3Dialog implements LoginDialog {
   #facts: Pop3DialogFacts;
   #errors = 0;
   #user: string | undefined;
-  #sasl: { readonly mechanism: Mechanism; readonly state: SaslState } | undefined;
+  #sasl: SaslExchange | undefined;
+  readonly #channel: SaslChannel;
+  readonly #offer: SaslOffer;
 
-  constructor(facts: Pop3DialogFacts) {
+  constructor(facts: Pop3DialogFacts, channel = unboundChannel, offer = onlyPasswords) {
     this.#facts = facts;
+    this.#channel = channel;
+    this.#offer = offer;
   }
 
   greeting(): string {
@@ -70,9 +84,7 @@ export class Pop3Dialog implements LoginDialog {
       const line = this.#reader.takeText();
       if (line === undefined) return wait;
       if (this.#sasl === undefined) return this.#command(line);
-      const { mechanism, state } = this.#sasl;
-      this.#sasl = undefined;
-      return this.#saslStep(mechanism, stepSasl(state, line));
+      return this.#saslStep(this.#sasl, this.#sasl.line(line));
     } catch (error) {
       const fault = Fault.from(error);
       if (fault.whose !== 'client') throw fault;
@@ -85,22 +97,35 @@ export class Pop3Dialog implements LoginDialog {
     return '+OK Logged in\r\n';
   }
 
+  salted(record: { readonly salt: Buffer; readonly iterations: number }): DialogStep {
+    return this.#saslStep(this.#sasl!, this.#sasl!.salted(record));
+  }
+
+  proven(signature: string): DialogStep {
+    return this.#saslStep(this.#sasl!, this.#sasl!.proven(signature));
+  }
+
   loginFailed(): DialogStep {
+    const told = this.#sasl?.refused();
+    if (told !== undefined && 'challenge' in told) return { do: 'say', text: `+ ${told.challenge}\r\n` };
+    this.#sasl = undefined;
     return this.#countError('-ERR [AUTH] Authentication failed\r\n');
   }
 
   loginUnavailable(): DialogStep {
+    this.#sasl = undefined;
     return { do: 'say', text: '-ERR [SYS/TEMP] Temporary failure, try again later\r\n' };
   }
 
   loginRefused(reason: string): DialogStep {
     // RFC 2449 8.1.1: the mailbox is in use; try again later.
-    if (reason === 'limit' || reason === 'busy')
-      return { do: 'say', text: '-ERR [IN-USE] Too many sessions of this account\r\n' };
-    return this.loginFailed();
+    if (reason !== 'limit' && reason !== 'busy') return this.loginFailed();
+    this.#sasl = undefined;
+    return { do: 'say', text: '-ERR [IN-USE] Too many sessions of this account\r\n' };
   }
 
   loginJudged(verdict: Verdict & { readonly word: RefusalWord }): DialogStep {
+    this.#sasl = undefined;
     const text = `${pop3Words('login', verdict)}\r\n`;
     return verdict.word === 'disconnect' ? { do: 'close', text, reason: 'refused' } : this.#countError(text);
   }
@@ -140,7 +165,7 @@ export class Pop3Dialog implements LoginDialog {
 
   #capa(): string {
     const lines = ['+OK', 'TOP', 'UIDL', 'RESP-CODES', 'AUTH-RESP-CODE', 'PIPELINING'];
-    if (this.#mayLogin) lines.push('USER', 'SASL PLAIN LOGIN');
+    if (this.#mayLogin) lines.push('USER', `SASL ${mechanismsOf(this.#offer, this.#channel).join(' ')}`);
     if (!this.#facts.tls && this.#facts.canStartTls) lines.push('STLS');
     lines.push('.');
     return `${lines.join('\r\n')}\r\n`;
@@ -149,26 +174,28 @@ export class Pop3Dialog implements LoginDialog {
   #auth(rest: string): DialogStep {
     if (!this.#mayLogin) return this.#privacyRequired();
     // RFC 1734 clients ask for the mechanisms this way.
-    if (rest === '') return { do: 'say', text: '+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n' };
+    if (rest === '') {
+      const names = mechanismsOf(this.#offer, this.#channel).map((name) => `${name}\r\n`);
+      return { do: 'say', text: `+OK\r\n${names.join('')}.\r\n` };
+    }
     const [name = '', initial, ...more] = rest.split(' ', 3);
-    const mechanism = name.toUpperCase();
-    if ((mechanism !== 'PLAIN' && mechanism !== 'LOGIN') || more.length > 0)
+    const exchange = SaslExchange.named(name.toUpperCase(), this.#offer, this.#channel);
+    if (exchange === undefined || more.length > 0)
       return this.#countError('-ERR There is no such mechanism here\r\n');
-    return this.#saslStep(mechanism, startSasl(mechanism, initial));
+    return this.#saslStep(exchange, exchange.begin(initial));
   }
 
-  #saslStep(mechanism: Mechanism, step: SaslStep): DialogStep {
-    if ('challenge' in step) {
-      this.#sasl = { mechanism, state: step.state };
-      return { do: 'say', text: `+ ${step.challenge}\r\n` };
-    }
-    if ('failed' in step) {
-      if (step.failed === 'refused') return this.loginFailed();
-      return this.#countError(
-        `-ERR ${step.failed === 'cancelled' ? 'Authentication cancelled' : 'Bad base64'}\r\n`,
-      );
-    }
-    return { do: 'login', login: { user: step.user, password: step.password, mechanism } };
+  #saslStep(exchange: SaslExchange, step: SaslStep): DialogStep {
+    // Until it has ended: a refusal may have to be told in its own words.
+    this.#sasl = exchange;
+    if ('challenge' in step) return { do: 'say', text: `+ ${step.challenge}\r\n` };
+    const asked = loginStepOf(step, exchange.mechanism);
+    if (asked !== undefined) return asked;
+    this.#sasl = undefined;
+    if (!('failed' in step) || step.failed === 'refused') return this.loginFailed();
+    return this.#countError(
+      `-ERR ${step.failed === 'cancelled' ? 'Authentication cancelled' : 'Bad base64'}\r\n`,
+    );
   }
 
   get #mayLogin(): boolean {

@@ -5,8 +5,17 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
+import type { SaslChannel } from './sasl-exchange.ts';
 
 const exporterBytes = 32;
+
+/** A connection as SASL sees it. @param socketNow  Another one after STARTTLS. */
+export function channelOf(socketNow: () => Socket): SaslChannel {
+  return {
+    canBind: () => canBind(socketNow()),
+    bind: (type) => channelBinding(socketNow(), type),
+  };
+}
 
 /** Hash of a certificate's signature, by the name OpenSSL gives the algorithm; MD5 and SHA-1 count as SHA-256 (RFC 5929 4.1). */
 const signatureHashes: readonly (readonly [RegExp, string])[] = [
@@ -19,12 +28,12 @@ const signatureHashes: readonly (readonly [RegExp, string])[] = [
  * Can logins be bound to this connection? Only TLS 1.3 is asked: under 1.2 clients take `tls-unique`, which is not
  * safe there without the extended master secret (RFC 7627) and is not served.
  */
-export function canBind(socket: Socket): socket is TLSSocket {
+function canBind(socket: Socket): socket is TLSSocket {
   return socket instanceof TLSSocket && socket.getProtocol() === 'TLSv1.3';
 }
 
 /** The binding data of a type; `undefined` for a type that is not served on this connection. */
-export function channelBinding(socket: Socket, type: string): Buffer | undefined {
+function channelBinding(socket: Socket, type: string): Buffer | undefined {
   if (!canBind(socket)) return undefined;
   switch (type) {
     case 'tls-exporter': // RFC 9266 4.2

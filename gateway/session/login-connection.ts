@@ -6,15 +6,16 @@
 import type { Socket } from 'node:net';
 import { Fault, isFault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
-import { canonicalAddress } from '../../cluster-protocol/ids.ts';
 import type { Metrics } from '../health/metrics.ts';
 import type { Deadline, Deadlines } from '../net/deadline.ts';
 import type { TlsContexts } from '../net/tls-contexts.ts';
 import type { Chain } from '../plugin-host/chain.ts';
-import type { LoginAttempt } from '../plugins/api.ts';
 import type { Router } from '../routing/router.ts';
-import type { DialogStep, DialogWords, LoginAsked, LoginDialog } from './login-dialog.ts';
+import { channelOf } from './channel-binding.ts';
+import type { DialogStep, DialogWords, LoginDialog, LoginStep } from './login-dialog.ts';
+import { LoginWork } from './login-work.ts';
 import { tlsFactsOf } from './new-session.ts';
+import type { SaslChannel } from './sasl-exchange.ts';
 import type { MutableSession } from './session.ts';
 import type { Splice } from './splice.ts';
 import { wireOf } from './wire.ts';
@@ -22,8 +23,6 @@ import { isRefusal } from './wording.ts';
 
 /** Answers to pipelined commands leave together, up to about this much. */
 const gatherCharsMax = 16 * 1024;
-/** A name that cannot be an account is shown to plugins and the log up to this length. */
-const typedCharsMax = 512;
 /** How long a client that was told goodbye may take to close. */
 const lingerMs = 2000;
 
@@ -40,13 +39,14 @@ export interface LoginDoorParts {
   readonly greetingMs: number;
   readonly loginMs: number;
   readonly words: DialogWords;
-  newDialog(tls: boolean): LoginDialog;
+  newDialog(tls: boolean, channel: SaslChannel): LoginDialog;
 }
 
 export class LoginConnection {
   readonly session: MutableSession;
   readonly #parts: LoginDoorParts;
   readonly #owner: LoginConnectionOwner;
+  readonly #work: LoginWork;
   #socket: Socket;
   #dialog: LoginDialog | undefined;
   #greetingDeadline: Deadline | undefined;
@@ -61,6 +61,7 @@ export class LoginConnection {
     this.session = session;
     this.#parts = parts;
     this.#owner = owner;
+    this.#work = new LoginWork(parts, session);
     const slow = (): void => this.#end(this.#dialog === undefined ? '' : parts.words.tooSlow, 'too-slow');
     this.#greetingDeadline = parts.deadlines.start(parts.greetingMs, slow);
     this.#loginDeadline = parts.deadlines.start(parts.loginMs, slow);
@@ -80,7 +81,8 @@ export class LoginConnection {
       }
       if (implicitTls) await this.#handshake();
       if (this.#over) return;
-      this.#dialog = this.#parts.newDialog(implicitTls);
+      const channel = channelOf(() => this.#socket);
+      this.#dialog = this.#parts.newDialog(implicitTls, channel);
       this.#say(this.#dialog.greeting());
       this.#listen();
     } catch (error) {
@@ -153,9 +155,9 @@ export class LoginConnection {
           case 'start-tls':
             void this.#startTls(text + step.text);
             return;
-          case 'login':
+          default:
             this.#say(text);
-            void this.#login(step.login);
+            void this.#perform(step);
             return;
         }
       }
@@ -202,67 +204,21 @@ export class LoginConnection {
     }
   }
 
-  async #login(login: LoginAsked): Promise<void> {
-    const { chain, router, service, metrics, log } = this.#parts;
-    const { session } = this;
+  async #perform(step: LoginStep): Promise<void> {
     const dialog = this.#dialog!;
     this.#busy = true;
     this.#socket.pause();
-    const startedMs = performance.now();
-    const user = accountOf(login.user);
-    // What plugins see: the canonical name, or what was typed.
-    const attempt: LoginAttempt = {
-      user: user ?? login.user.slice(0, typedCharsMax),
-      mechanism: login.mechanism,
-    };
-    const note = (outcome: 'ok' | 'failed' | 'refused' | 'unavailable'): void => {
-      metrics.logins.inc({ protocol: session.protocol, outcome });
-      log.info(
-        {
-          trace: session.id,
-          protocol: session.protocol,
-          client: session.client.address,
-          user: attempt.user,
-          mechanism: attempt.mechanism,
-          outcome,
-          ms: Math.round(performance.now() - startedMs),
-        },
-        'login',
-      );
-    };
     try {
-      const verdict = await chain.ask('login', session, attempt);
-      if (isRefusal(verdict)) {
-        note('refused');
-        return this.#goOn(dialog.loginJudged(verdict));
-      }
-      const opened =
-        user === undefined
-          ? ({ outcome: 'refused', reason: 'credentials' } as const)
-          : await router.openSession(session, service, {
-              mechanism: 'password',
-              user,
-              password: login.password,
-            });
-      if (opened.outcome === 'accepted') {
-        if (this.#over) {
-          opened.stream.on('error', ignore);
-          opened.stream.destroy();
-          return;
-        }
-        session.account = user;
-        note('ok');
-        chain.tell('loggedIn', session);
-        this.#handOver(dialog.loggedIn(opened.capability), opened.stream, dialog.takeRest());
+      const next = await this.#work.perform(step, dialog);
+      if (next.do !== 'hand-over') return this.#goOn(next);
+      const { account, stream, capability } = next;
+      if (this.#over) {
+        stream.on('error', ignore);
+        stream.destroy();
         return;
       }
-      if (opened.outcome === 'unavailable') {
-        note('unavailable');
-        return this.#goOn(dialog.loginUnavailable());
-      }
-      note('failed');
-      if (opened.reason === 'credentials') chain.tell('loginFailed', session, attempt);
-      this.#goOn(dialog.loginRefused(opened.reason));
+      this.#work.accepted(account);
+      this.#handOver(dialog.loggedIn(capability), stream, dialog.takeRest());
     } catch (error) {
       this.#failed(error);
     }
@@ -344,14 +300,6 @@ export class LoginConnection {
 export interface LoginConnectionOwner {
   loggedIn(connection: LoginConnection, socket: Socket, stream: Splice['stream'], rest: Buffer): void;
   ended(connection: LoginConnection, reason: string): void;
-}
-
-function accountOf(user: string): string | undefined {
-  try {
-    return canonicalAddress(user);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Shared: 'close' follows every error and is what counts. */

@@ -4,14 +4,27 @@
  */
 import type { Fault } from '../../base/fault.ts';
 import type { Verdict } from '../plugins/api.ts';
+import type { SaslLogin, SaslStep, ScramLogin } from './sasl-exchange.ts';
 import type { RefusalWord } from './wording.ts';
 
-export interface LoginAsked {
-  /** As the client wrote it. */
+/** `user`: as the client wrote it. */
+export type LoginAsked = SaslLogin & { readonly mechanism: string };
+
+interface Named {
   readonly user: string;
-  readonly password: string;
   readonly mechanism: string;
 }
+
+/** Steps about a login that somebody else has to do; until it is done `next` is not called. */
+export type LoginStep =
+  /** Check it; then say what the dialog's `login…` methods give. */
+  | { readonly do: 'login'; readonly login: LoginAsked }
+  /** Ask the owner what a SCRAM exchange begins with; then `salted`. */
+  | { readonly do: 'scram-start'; readonly login: Named }
+  /** Have the owner check the proof; then `proven`. */
+  | { readonly do: 'scram-proof'; readonly login: ScramLogin & Named }
+  /** It has failed before the owner saw it; then `loginRefused`. */
+  | { readonly do: 'login-failed'; readonly login: Named };
 
 export type DialogStep =
   /** All bytes are used up. */
@@ -19,8 +32,7 @@ export type DialogStep =
   | { readonly do: 'say'; readonly text: string }
   /** Say it, throw away every byte the client sent so far, start TLS, then call `tlsStarted`. */
   | { readonly do: 'start-tls'; readonly text: string }
-  /** Check it; then say what the dialog's `login…` methods give. Until then `next` is not called. */
-  | { readonly do: 'login'; readonly login: LoginAsked }
+  | LoginStep
   | { readonly do: 'close'; readonly text: string; readonly reason: string };
 
 export interface LoginDialog {
@@ -31,6 +43,9 @@ export interface LoginDialog {
   takeRest(): Buffer;
   tlsStarted(): void;
   loggedIn(capability: string): string;
+  salted(record: { readonly salt: Buffer; readonly iterations: number }): DialogStep;
+  /** @param signature  base64 */
+  proven(signature: string): DialogStep;
   /** The same words whether the user exists or not (CASES 69). */
   loginFailed(): DialogStep;
   /** No owner can be reached now. */
@@ -49,6 +64,16 @@ export interface DialogWords {
   readonly stopping: string;
   /** The owner of a running session has gone. */
   readonly lost: string;
+}
+
+/** The part of an exchange that is not the dialog's own; `undefined` for what it says itself. */
+export function loginStepOf(step: SaslStep, mechanism: string): LoginStep | undefined {
+  if ('salt' in step) return { do: 'scram-start', login: { user: step.salt, mechanism } };
+  if ('prove' in step) return { do: 'scram-proof', login: { ...step.prove, mechanism } };
+  if ('login' in step) return { do: 'login', login: { ...step.login, mechanism } };
+  if ('failed' in step && step.user !== undefined)
+    return { do: 'login-failed', login: { user: step.user, mechanism } };
+  return undefined;
 }
 
 /** Bad commands and failed logins a connection may make before it ends. */

@@ -67,7 +67,8 @@ export type SaslStep =
   | { readonly prove: ScramLogin }
   /** Log in; when it is refused, `refused`. */
   | { readonly login: SaslLogin }
-  | { readonly failed: 'cancelled' | 'base64' | 'refused' };
+  /** `user`: whose login has failed, where the exchange got that far. */
+  | { readonly failed: 'cancelled' | 'base64' | 'refused'; readonly user?: string };
 
 type Stage =
   | { readonly at: 'start' }
@@ -151,7 +152,7 @@ export class SaslExchange {
       }
     } catch (error) {
       if (Fault.from(error).whose !== 'client') throw error;
-      return { failed: 'refused' };
+      return { failed: 'refused', ...('first' in stage ? { user: stage.first.user } : {}) };
     }
   }
 
@@ -202,10 +203,10 @@ export class SaslExchange {
     const fits = plus ? kind === 'used' : kind !== 'used';
     // RFC 5802 6: a client that could bind and saw no -PLUS here has been lied to on the way.
     const downgraded = kind === 'unused' && this.#channel.canBind();
-    if (!fits || downgraded) return { failed: 'refused' };
+    if (!fits || downgraded) return { failed: 'refused', user: first.user };
     // Acting for somebody else is a right nobody has (CASES 70).
     if (first.authzid !== '' && first.authzid.toLowerCase() !== first.user.toLowerCase())
-      return { failed: 'refused' };
+      return { failed: 'refused', user: first.user };
     this.#stage = { at: 'salt', first };
     return { salt: first.user };
   }
@@ -214,7 +215,7 @@ export class SaslExchange {
     const final = parseClientFinal(text);
     const nonce = serverFirstText.slice('r='.length, serverFirstText.indexOf(','));
     if (final.nonce !== nonce || !final.binding.equals(this.#expectedBinding(first)))
-      return { failed: 'refused' };
+      return { failed: 'refused', user: first.user };
     const login = {
       user: first.user,
       authMessage: authMessage(first, serverFirstText, final),

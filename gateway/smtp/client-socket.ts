@@ -63,6 +63,11 @@ export class ClientSocket {
     return this.#socket.writableLength > unreadBytesMax;
   }
 
+  /** The TLS socket once there is TLS. */
+  get socket(): Socket {
+    return this.#socket;
+  }
+
   get reading(): boolean {
     return this.#reading;
   }

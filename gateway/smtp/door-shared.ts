@@ -4,6 +4,7 @@ import type { Deadlines } from '../net/deadline.ts';
 import type { TlsContexts } from '../net/tls-contexts.ts';
 import type { Chain } from '../plugin-host/chain.ts';
 import type { Router } from '../routing/router.ts';
+import type { SaslOffer } from '../session/sasl-exchange.ts';
 import type { GatewaySettings } from '../settings.ts';
 import type { Haraka } from './haraka/haraka.ts';
 import type { SpoolRoom } from './spool.ts';
@@ -18,6 +19,7 @@ export interface DoorShared {
   readonly log: Log;
   readonly hostname: string;
   readonly tls: Pick<TlsContexts, 'startTls'>;
+  readonly sasl: SaslOffer;
   readonly haraka: Haraka;
   readonly spools: SpoolRoom;
   readonly deadlines: Deadlines;

@@ -8,6 +8,9 @@ import type { Session } from '../session/session.ts';
 import type { GatewaySettings } from '../settings.ts';
 import type { SmtpRole } from './door-shared.ts';
 
+/** RFC 5321 4.5.3.2.6: a sender waits ten minutes for the reply to its dot; nobody waits longer here. */
+export const busyMsMax = 600_000;
+
 export class PhaseDeadline {
   readonly #clock: Deadlines;
   readonly #passed: () => void;

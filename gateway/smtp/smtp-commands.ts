@@ -3,6 +3,7 @@
  * is answered. Each returns its reply, or `undefined` when that comes later;
  * the session knows nothing of commands, and this nothing of sockets.
  */
+import { mechanismsOf, type SaslChannel } from '../session/sasl-exchange.ts';
 import type { MutableSession } from '../session/session.ts';
 import type { DoorShared, SmtpRole } from './door-shared.ts';
 import { readEnvelope } from './envelope-command.ts';
@@ -15,14 +16,20 @@ const refusedRecipientsFactor = 10;
 /** Commands since the last message that bring no mail nearer (NOOP, RSET, VRFY …) before the connection ends. */
 const idleCommandsMax = 1000;
 
+/** 334, and the next line goes to `loginLine`. */
+export interface Challenge {
+  readonly challenge: string;
+}
+
 /** What commands ask of the session. */
 export interface CommandControl {
   /** Haraka runs the command and replies; `okReply` stands for its own words where it accepts. */
   feed(line: string, okReply: Reply | undefined, whenAnswered?: (accepted: boolean) => void): undefined;
   /** The reply comes later; `undefined` when the work has fed a command instead. */
-  later(work: () => Promise<Reply | undefined>): undefined;
-  /** 334, and the next line goes to `loginLine`. */
+  later(work: () => Promise<Reply | Challenge | undefined>): undefined;
   challenge(text: string): undefined;
+  /** The connection, as far as a login can be bound to it. */
+  readonly channel: SaslChannel;
   /** 220 and the handshake. */
   startTls(whenDone: () => void): undefined;
 }
@@ -54,7 +61,7 @@ export class SmtpCommands {
     this.#role = role;
     this.#control = control;
     this.#recipients = new RecipientCheck(door, facts, role);
-    this.#login = new LoginDialog(door, facts);
+    this.#login = new LoginDialog(door, facts, control.channel);
   }
 
   /** @param line  Without CR LF, Latin-1. */
@@ -110,7 +117,7 @@ export class SmtpCommands {
     const { settings, hostname } = this.#door;
     const list = [hostname, 'PIPELINING', '8BITMIME', `SIZE ${settings['smtp.message_size_max']}`];
     if (this.#facts.tls === undefined) list.push('STARTTLS');
-    if (this.#mayLogin()) list.push('AUTH PLAIN LOGIN');
+    if (this.#mayLogin()) list.push(`AUTH ${mechanismsOf(this.#door.sasl, this.#control.channel).join(' ')}`);
     list.push('ENHANCEDSTATUSCODES');
     return list;
   }
@@ -232,12 +239,17 @@ export class SmtpCommands {
   }
 
   #loginStep(step: ReturnType<LoginDialog['begin']>): Reply | undefined {
-    if ('reply' in step) return step.reply;
+    if ('reply' in step) return step.reply === replies.badLogin ? this.#loginRefused(step.reply) : step.reply;
     if ('challenge' in step) return this.#control.challenge(step.challenge);
     return this.#control.later(async () => {
-      const { reply, wrong } = await this.#login.check(step);
-      if (wrong) this.#wrongLogins += 1;
-      return this.#wrongLogins < this.#door.settings['smtp.errors_max'] ? reply : replies.tooManyErrors;
+      const answer = await this.#login.perform(step);
+      if ('challenge' in answer) return answer;
+      return answer.wrong ? this.#loginRefused(answer.reply) : answer.reply;
     });
+  }
+
+  #loginRefused(reply: Reply): Reply {
+    this.#wrongLogins += 1;
+    return this.#wrongLogins < this.#door.settings['smtp.errors_max'] ? reply : replies.tooManyErrors;
   }
 }

@@ -10,6 +10,7 @@ import { Deadlines } from '../net/deadline.ts';
 import type { TlsContexts } from '../net/tls-contexts.ts';
 import type { Chain } from '../plugin-host/chain.ts';
 import type { Router } from '../routing/router.ts';
+import { onlyPasswords, type SaslOffer } from '../session/sasl-exchange.ts';
 import type { MutableSession } from '../session/session.ts';
 import type { GatewaySettings } from '../settings.ts';
 import type { DoorShared, SmtpRole } from './door-shared.ts';
@@ -28,6 +29,8 @@ export interface SmtpDoorOptions {
   /** What the door greets with and writes in Received lines. */
   readonly hostname: string;
   readonly tls: Pick<TlsContexts, 'startTls'>;
+  /** Mechanisms beside PLAIN and LOGIN; none unless told. */
+  readonly sasl?: SaslOffer;
 }
 
 export interface SmtpDoor {
@@ -61,6 +64,7 @@ export async function openSmtpDoor(options: SmtpDoorOptions): Promise<SmtpDoor> 
   let emptied: (() => void) | undefined;
   const shared: DoorShared = {
     ...options,
+    sasl: options.sasl ?? onlyPasswords,
     haraka,
     spools,
     deadlines,

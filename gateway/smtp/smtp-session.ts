@@ -4,6 +4,7 @@
  * lets Haraka run its state machine and plugins on what is left.
  */
 import type { Socket } from 'node:net';
+import { channelOf } from '../session/channel-binding.ts';
 import type { MutableSession } from '../session/session.ts';
 import { ClientSocket } from './client-socket.ts';
 import { CommandReader } from './command-reader.ts';
@@ -11,20 +12,19 @@ import { connectionRecord } from './connection-record.ts';
 import type { DoorShared, SmtpRole } from './door-shared.ts';
 import { HarakaDialog } from './haraka/dialog.ts';
 import { MessageIntake } from './message-intake.ts';
-import { commandWaitMs, PhaseDeadline } from './phase-deadline.ts';
+import { busyMsMax, commandWaitMs, PhaseDeadline } from './phase-deadline.ts';
 import { type Reply, renderReply, replies, replyFor } from './reply.ts';
 import { Settlement } from './settlement.ts';
-import { type CommandControl, SmtpCommands } from './smtp-commands.ts';
+import { type Challenge, type CommandControl, SmtpCommands } from './smtp-commands.ts';
 
 /** What a client may send while it has to wait. */
 const pendingBytesMax = 64 * 1024;
-/** RFC 5321 4.5.3.2.6: a sender waits ten minutes for the reply to its dot; nobody waits longer here. */
-const busyMsMax = 600_000;
 
 /** `login`: the next line belongs to an AUTH exchange. `busy`: an answer is on its way. */
 type Phase = 'greeting' | 'command' | 'login' | 'busy' | 'data' | 'ended';
 
 export class SmtpSession implements CommandControl {
+  readonly channel = channelOf(() => this.#client.socket);
   readonly facts: MutableSession;
   readonly #role: SmtpRole;
   readonly #door: DoorShared;
@@ -252,9 +252,9 @@ export class SmtpSession implements CommandControl {
   }
 
   /** A command is answered: on with the next. */
-  #next(): void {
+  #next(phase: 'command' | 'login' = 'command'): void {
     if (this.#isIn('ended')) return;
-    this.#phase = 'command';
+    this.#phase = phase;
     this.#awaitCommand();
     this.#pump();
     if (this.#clientEnded && !this.#isIn('busy')) this.#sayAndEnd(undefined, 'client closed');
@@ -286,13 +286,14 @@ export class SmtpSession implements CommandControl {
     return undefined;
   }
 
-  later(work: () => Promise<Reply | undefined>): undefined {
+  later(work: () => Promise<Reply | Challenge | undefined>): undefined {
     this.#busy();
     work().then(
-      (reply) => {
-        if (reply === undefined || this.#isIn('ended')) return;
-        this.#say(reply);
-        this.#next();
+      (answer) => {
+        if (answer === undefined || this.#isIn('ended')) return;
+        if ('challenge' in answer) this.challenge(answer.challenge);
+        else this.#say(answer);
+        this.#next('challenge' in answer ? 'login' : 'command');
       },
       (error) => this.#failed(error),
     );

@@ -14,8 +14,12 @@ function run(input: string, facts: typeof plain, bytewise = false): { said: stri
     for (;;) {
       const step = dialog.next();
       if (step.do === 'wait') break;
-      if (step.do === 'login')
-        return { said, steps: [`login ${step.login.user}/${step.login.password}/${step.login.mechanism}`] };
+      if (step.do === 'login') {
+        const { login } = step;
+        const password = 'password' in login ? login.password : '';
+        return { said, steps: [`login ${login.user}/${password}/${login.mechanism}`] };
+      }
+      if (!('text' in step)) return { said, steps: [step.do] };
       said += step.text;
       if (step.do === 'close') return { said, steps: [`close ${step.reason}`] };
       if (step.do === 'start-tls') return { said, steps: ['start-tls'] };
