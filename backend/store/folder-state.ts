@@ -3,17 +3,15 @@
  * become durable. No files here: rebuilding it from names and journal records,
  * and writing it down as a snapshot, are functions of their input.
  */
-import { Fault } from '../../base/fault.ts';
 import type { JournalRecord, KeptKey, SnapshotRow } from './journal-records.ts';
+import { combineKeywords, KeywordTable, noKeywords } from './keyword-table.ts';
 import { MessageColumns, type Row } from './message-columns.ts';
 import { lettersIn, type MessageName, parseMessageName } from './message-name.ts';
 import { type FlagChange, flagBit, type MessageFacts } from './store.ts';
 import { addRange, formatUidSet, inRanges, rangesOf } from './uid-set.ts';
 
-const noKeywords: readonly string[] = Object.freeze([]);
 /** Expunges remembered for resynchronisation; older ones are joined. */
 const goneEntriesMax = 200;
-const combinationsMax = 0xfffe;
 const rowsPerRecord = 2000;
 
 export interface NamedFile {
@@ -38,20 +36,26 @@ export interface ReplayFindings {
 }
 
 export class FolderState {
-  readonly columns = new MessageColumns();
+  readonly columns: MessageColumns;
+  readonly words: KeywordTable;
   uidNext = 1;
   highestModseq = 1;
   unseenCount = 0;
   sizeBytes = 0;
-  /** As first spelled. */
-  readonly keywords: string[] = [];
-  /** Keyword combinations that messages have; 0 is none. */
-  readonly #combinations: (readonly string[])[] = [noKeywords];
-  #combinationIndex: Map<string, number> | undefined;
   readonly settled: (readonly [number, number])[] = [];
   gone: (readonly [set: string, modseq: number])[] = [];
   /** What went before this modseq is not all in `gone`. */
   goneKnownFrom = 0;
+
+  constructor(columns = new MessageColumns(), words = new KeywordTable()) {
+    this.columns = columns;
+    this.words = words;
+  }
+
+  /** As first spelled. */
+  get keywords(): readonly string[] {
+    return this.words.keywords;
+  }
 
   facts(uid: number): MessageFacts | undefined {
     const at = this.columns.find(uid);
@@ -62,31 +66,19 @@ export class FolderState {
       size: columns.size[at]!,
       internalDateMs: columns.seconds[at]! * 1000,
       flags: columns.flags[at]!,
-      keywords: this.#combinations[columns.keywordSet[at]!]!,
+      keywords: this.words.at(columns.keywordSet[at]!),
       modseq: columns.modseq[at]!,
       emailId: emailIdIn(columns.nameOf(at)),
     };
   }
 
   keywordsAt(at: number): readonly string[] {
-    return this.#combinations[this.columns.keywordSet[at]!]!;
+    return this.words.at(this.columns.keywordSet[at]!);
   }
 
   /** Keywords as this folder spells them. @throws {Fault} `limit-reached` */
   checkKeywords(wanted: readonly string[], keywordsMax: number): readonly string[] {
-    if (wanted.length === 0) return noKeywords;
-    const spelled: string[] = [];
-    let added = 0;
-    for (const keyword of wanted) {
-      const known = this.#spelling(keyword);
-      if (known === undefined) added++;
-      const spelling = known ?? keyword;
-      if (!spelled.includes(spelling)) spelled.push(spelling);
-    }
-    if (this.keywords.length + added > keywordsMax || this.#combinations.length >= combinationsMax) {
-      throw new Fault('limit-reached', 'this folder knows too many keywords');
-    }
-    return spelled;
+    return this.words.check(wanted, keywordsMax);
   }
 
   /** What a change would make of the message at an index: undefined when nothing. */
@@ -100,7 +92,7 @@ export class FolderState {
   }
 
   add(row: Omit<Row, 'keywordSet'>, keywords: readonly string[] = noKeywords): void {
-    this.columns.push({ ...row, keywordSet: this.#combination(keywords) });
+    this.columns.push({ ...row, keywordSet: this.words.combination(keywords) });
     if (!(row.flags & flagBit.seen)) this.unseenCount++;
     this.sizeBytes += row.size;
     if (row.uid >= this.uidNext) this.uidNext = row.uid + 1;
@@ -111,7 +103,7 @@ export class FolderState {
   applyFlags(at: number, change: FlagChange, modseq: number, withFlags = true): void {
     if (withFlags) this.setFlags(at, combineFlags(this.columns.flags[at]!, change));
     if (change.keywords.length > 0 || change.how === 'set') {
-      this.columns.keywordSet[at] = this.#combination(combineKeywords(this.keywordsAt(at), change));
+      this.columns.keywordSet[at] = this.words.combination(combineKeywords(this.keywordsAt(at), change));
     }
     this.columns.modseq[at] = Math.max(modseq, this.columns.modseq[at]!);
     if (modseq > this.highestModseq) this.highestModseq = modseq;
@@ -203,7 +195,7 @@ export class FolderState {
   #replay(record: JournalRecord, withFlags: boolean): void {
     switch (record.t) {
       case 'folder':
-        for (const keyword of record.kw) this.#learn(keyword);
+        for (const keyword of record.kw) this.words.learn(keyword);
         this.gone = [...record.x];
         this.goneKnownFrom = record.gk ?? 0;
         this.uidNext = Math.max(this.uidNext, record.n);
@@ -247,7 +239,7 @@ export class FolderState {
   }
 
   #applyToSet(set: string, change: FlagChange, modseq: number, withFlags: boolean): void {
-    for (const keyword of change.keywords) this.#learn(keyword);
+    for (const keyword of change.keywords) this.words.learn(keyword);
     this.highestModseq = Math.max(this.highestModseq, modseq);
     const columns = this.columns;
     for (const [first, last] of rangesOf(set)) {
@@ -290,7 +282,7 @@ export class FolderState {
         at++;
       }
       const range = formatUidSet(columns.uid.subarray(start, at));
-      const words = this.#combinations[set]!.map((word) => this.keywords.indexOf(word));
+      const words = this.words.at(set).map((word) => this.keywords.indexOf(word));
       rows.push([range, flags, words, modseq]);
       if (rows.length === rowsPerRecord) {
         yield { t: 'rows', f: mailboxId, r: rows };
@@ -314,28 +306,6 @@ export class FolderState {
     const text = ranges.map(([first, last]) => (first === last ? `${first}` : `${first}:${last}`)).join(',');
     this.gone.unshift([text, joined.at(-1)![1]]);
   }
-
-  #spelling(keyword: string): string | undefined {
-    const lower = keyword.toLowerCase();
-    return this.keywords.find((known) => known.toLowerCase() === lower);
-  }
-
-  #learn(keyword: string): void {
-    if (this.#spelling(keyword) === undefined) this.keywords.push(keyword);
-  }
-
-  #combination(keywords: readonly string[]): number {
-    if (keywords.length === 0) return 0;
-    for (const keyword of keywords) this.#learn(keyword);
-    const sorted = keywords.map((keyword) => this.#spelling(keyword)!).sort();
-    const key = sorted.join(' ');
-    this.#combinationIndex ??= new Map();
-    const known = this.#combinationIndex.get(key);
-    if (known !== undefined) return known;
-    this.#combinations.push(Object.freeze(sorted));
-    this.#combinationIndex.set(key, this.#combinations.length - 1);
-    return this.#combinations.length - 1;
-  }
 }
 
 /** Senders give up within five days (RFC 5321 4.5.4.1); after that a delivery key is not asked for again. */
@@ -344,20 +314,6 @@ export const keyKeptSeconds = 5 * 86_400;
 export function combineFlags(before: number, change: FlagChange): number {
   if (change.how === 'set') return change.flags;
   return change.how === 'add' ? before | change.flags : before & ~change.flags;
-}
-
-function combineKeywords(before: readonly string[], change: FlagChange): readonly string[] {
-  if (change.how === 'set') return change.keywords;
-  if (change.how === 'add') {
-    const fresh = change.keywords.filter((keyword) => !holds(before, keyword));
-    return fresh.length === 0 ? before : [...before, ...fresh];
-  }
-  return before.filter((keyword) => !holds(change.keywords, keyword));
-}
-
-function holds(list: readonly string[], keyword: string): boolean {
-  const lower = keyword.toLowerCase();
-  return list.some((entry) => entry.toLowerCase() === lower);
 }
 
 /** First index whose UID is not below `uid`. */
