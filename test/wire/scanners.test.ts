@@ -55,7 +55,7 @@ async function sendUntilTaken(text: string): Promise<void> {
     const { code } = await send(text);
     if (code === 250) return;
     expect(code).toBe(451);
-    expect(performance.now() - began).toBeLessThan(15_000);
+    expect(performance.now() - began).toBeLessThan(45_000);
     await setTimeout(200);
   }
 }
