@@ -46,8 +46,15 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   try {
     const replay = sortRecords(read.records);
     for (const name of ['cur', 'new', 'tmp']) await makeDirectories(path.join(maildir, name));
-    if (replay.rename) await finishRename(maildir, replay.rename.from, replay.rename.to);
-    if (replay.copies.length > 0) await finishCopies(maildir, replay);
+    // Said to be done, or the next opening would do it once more, to folders that only have the names in common.
+    if (replay.rename) {
+      await finishRename(maildir, replay.rename.from, replay.rename.to, log);
+      await journal.append({ t: 'renamed' });
+    }
+    if (replay.copies.length > 0) {
+      await finishCopies(maildir, replay);
+      await journal.append(...replay.copies.map(({ id }) => ({ t: 'copied', id }) as const));
+    }
     const store = new AccountStore(options, journal, replay, !lost && read.damagedLines === 0);
     await store.load();
     guard.assert();
@@ -59,10 +66,17 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 }
 
 /** Directories of `from` and below it that still have their old names. */
-async function finishRename(maildir: string, from: string, to: string): Promise<void> {
+async function finishRename(maildir: string, from: string, to: string, log: Log): Promise<void> {
   for (const name of await listDirectory(maildir)) {
     if (name !== from && !name.startsWith(`${from}.`)) continue;
-    await renameFile(path.join(maildir, name), path.join(maildir, to + name.slice(from.length)));
+    const target = to + name.slice(from.length);
+    try {
+      await renameFile(path.join(maildir, name), path.join(maildir, target));
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
+      // Another program made a folder of that name: both stay.
+      log.error({ event: 'rename-unfinished', from: name, to: target }, 'a folder was in the way of a rename');
+    }
   }
   await syncDirectory(maildir);
 }
