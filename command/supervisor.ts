@@ -29,6 +29,11 @@ import { release } from './release.ts';
 const failedStartsMax = 3;
 /** libuv threads of a member: the file system calls it has under way at once (8 was the best measured). */
 const threadPoolSize = '8';
+/**
+ * glibc keeps what a thread frees, and learns to keep ever larger pieces: after a few logins every thread of the pool
+ * sits on the 16 MiB of a password hash. With a fixed threshold large pieces go back to the system at once.
+ */
+const mallocMmapThresholdBytes = String(1024 * 1024);
 /** Ending takes at most gateway.drain and this much for gateways, then this much for backends. */
 const gatewayStopMs = 300;
 const backendStopMs = 1400;
@@ -164,7 +169,11 @@ class Supervisor {
           number: index + 1,
           data: layout.data,
           config: configPath,
-          env: { ...process.env, UV_THREADPOOL_SIZE: threadPoolSize },
+          env: {
+            MALLOC_MMAP_THRESHOLD_: mallocMmapThresholdBytes,
+            ...process.env,
+            UV_THREADPOOL_SIZE: threadPoolSize,
+          },
           log: this.#log,
           started: (id, pid) => this.#record.note(id, pid),
           died: async (id) => {
