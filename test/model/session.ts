@@ -1,0 +1,209 @@
+/**
+ * One IMAP client of the model test. It believes what it is told and nothing
+ * else: its view is made of EXISTS, EXPUNGE and FETCH answers, and an answer
+ * that IMAP forbids at that point is a finding.
+ */
+import { flagsIn } from './mailbox-model.ts';
+
+/** A connection that is logged in. */
+export interface Wire {
+  send(text: string): void;
+  /** What came until `done` says how many chars of it are wanted, or the connection ended. */
+  until(done: (received: string) => number): Promise<string>;
+  readonly ended: boolean;
+  destroy(): void;
+}
+
+export interface Entry {
+  /** 0: not known yet. -1: it went before the client could ask. */
+  uid: number;
+  /** As `flagsIn`; `undefined`: not told yet. */
+  flags: string | undefined;
+}
+
+export interface ClientView {
+  /** Key of the folder in the model. */
+  readonly folder: string;
+  readonly readOnly: boolean;
+  entries: Entry[];
+}
+
+export interface Answer {
+  readonly lines: readonly string[];
+  /** `OK [APPENDUID 1 2] …`, or `BYE` when the connection ended before the tagged answer. */
+  readonly completion: string;
+}
+
+/** Something IMAP forbids, or the model cannot explain. */
+export class Violation extends Error {}
+
+export class ModelSession {
+  readonly name: string;
+  readonly #wire: Wire;
+  readonly #note: (line: string) => void;
+  view: ClientView | undefined;
+  idling: string | undefined;
+  #tags = 0;
+
+  /** @param note  Takes each line for the record of the play. */
+  constructor(name: string, wire: Wire, note: (line: string) => void) {
+    this.name = name;
+    this.#wire = wire;
+    this.#note = (line) => note(`${name} ${line}`);
+  }
+
+  get ended(): boolean {
+    return this.#wire.ended;
+  }
+
+  destroy(): void {
+    this.#wire.destroy();
+  }
+
+  /**
+   * @param expunges  May EXPUNGE be told? Not during FETCH, STORE and SEARCH by sequence numbers (RFC 9051 7.5.1).
+   * @param known  What the client knows to have happened once it is answered, as after STORE with .SILENT.
+   */
+  async run(command: string, expunges = true, known?: (view: ClientView) => void): Promise<Answer> {
+    const tag = `t${++this.#tags}`;
+    this.#note(`> ${tag} ${command.replace(/\r\n/g, '␤').slice(0, 300)}`);
+    this.#wire.send(`${tag} ${command}\r\n`);
+    return this.#answer(tag, expunges, known);
+  }
+
+  async idle(): Promise<void> {
+    this.idling = `t${++this.#tags}`;
+    this.#note(`> ${this.idling} IDLE`);
+    this.#wire.send(`${this.idling} IDLE\r\n`);
+    const text = await this.#wire.until((received) => {
+      const at = received.search(/^\+ .*\r\n/m);
+      return at < 0 ? 0 : received.indexOf('\r\n', at) + 2;
+    });
+    this.#take(linesOf(text.replace(/^\+ .*\r\n/m, '')), true);
+  }
+
+  async done(): Promise<Answer> {
+    const tag = this.idling!;
+    this.idling = undefined;
+    this.#note('> DONE');
+    this.#wire.send('DONE\r\n');
+    return this.#answer(tag, true);
+  }
+
+  async #answer(tag: string, expunges: boolean, known?: (view: ClientView) => void): Promise<Answer> {
+    const text = await this.#wire.until((received) => endOfTagged(received, tag));
+    const lines = linesOf(text);
+    const last = lines.at(-1) ?? '';
+    const completed = last.startsWith(`${tag} `);
+    if (!completed && !this.#wire.ended) throw new Violation(`no answer to ${tag}: ${text}`);
+    const untagged = completed ? lines.slice(0, -1) : lines;
+    if (this.view !== undefined) known?.(this.view);
+    this.#take(untagged, expunges);
+    const completion = completed ? last.slice(tag.length + 1) : 'BYE';
+    this.#note(`< ${completion}`);
+    return { lines: untagged, completion };
+  }
+
+  #take(lines: readonly string[], expunges: boolean): void {
+    for (const line of lines) {
+      this.#note(`< ${line.replace(/\r\n/g, '␤').slice(0, 300)}`);
+      const numbered = /^\* (\d+) (EXISTS|EXPUNGE|FETCH)/.exec(line);
+      if (numbered === null) continue;
+      const number = Number(numbered[1]);
+      const view = this.view;
+      if (view === undefined) continue; // SELECT reads its own answers
+      const { entries } = view;
+      if (numbered[2] === 'EXISTS') {
+        if (number < entries.length)
+          throw new Violation(`${this.name}: EXISTS ${number} after ${entries.length}`);
+        while (entries.length < number) entries.push({ uid: 0, flags: undefined });
+        continue;
+      }
+      const entry = entries[number - 1];
+      if (entry === undefined)
+        throw new Violation(`${this.name}: ${line.slice(0, 60)} but there are ${entries.length}`);
+      if (numbered[2] === 'EXPUNGE') {
+        if (!expunges) throw new Violation(`${this.name}: EXPUNGE where numbers may not change`);
+        entries.splice(number - 1, 1);
+        continue;
+      }
+      const uid = Number(/\bUID (\d+)/.exec(line)?.[1] ?? 0);
+      if (uid > 0 && entry.uid > 0 && uid !== entry.uid)
+        throw new Violation(`${this.name}: message ${number} was UID ${entry.uid}, now ${uid}`);
+      if (uid > 0) entry.uid = uid;
+      const flags = /\bFLAGS \(([^)]*)\)/.exec(line)?.[1];
+      if (flags !== undefined) entry.flags = flagsIn(flags.toLowerCase().split(' ').filter(Boolean));
+    }
+    const uids = this.view?.entries.map((entry) => entry.uid).filter((uid) => uid > 0) ?? [];
+    if (uids.some((uid, at) => at > 0 && uid <= uids[at - 1]!))
+      throw new Violation(`${this.name}: UIDs do not ascend: ${uids.join()}`);
+  }
+}
+
+/** What a completion says, in the words of the model. */
+export function outcomeOf(kind: string, answer: Answer): string {
+  const { completion, lines } = answer;
+  const word = completion.split(' ', 1)[0]!;
+  if (word === 'BYE') return 'BYE';
+  if (kind === 'fetch') {
+    const found = lines.flatMap((line) => {
+      const id = /X-Id: (\S+)\r\n/.exec(line);
+      const uid = /\bUID (\d+)/.exec(line);
+      return id && uid ? [`${uid[1]}=${id[1]}`] : [];
+    });
+    return `${word} ${found.join()}`;
+  }
+  if (word !== 'OK') return word;
+  if (kind === 'append') return `OK ${/APPENDUID \d+ (\d+)/.exec(completion)?.[1]}`;
+  if (kind === 'copy' || kind === 'move') {
+    const code = /\[COPYUID \d+ (\S+) (\S+)\]/.exec([completion, ...lines].join('\n'));
+    if (code === null) return 'OK';
+    const to = numbersIn(code[2]!);
+    return `OK ${numbersIn(code[1]!)
+      .map((from, index) => `${from}>${to[index]}`)
+      .join()}`;
+  }
+  if (kind === 'search') {
+    const line = lines.find((one) => one.startsWith('* SEARCH'));
+    return `OK ${line?.slice(9).split(' ').filter(Boolean) ?? ''}`;
+  }
+  if (kind === 'status') {
+    const items = /\(MESSAGES (\d+) UIDNEXT (\d+) UNSEEN (\d+)\)/.exec(lines.join('\n'));
+    return `OK ${items?.[1]} ${items?.[2]} ${items?.[3]}`;
+  }
+  return 'OK';
+}
+
+function numbersIn(set: string): number[] {
+  return set.split(',').flatMap((range) => {
+    const [first, last] = range.split(':').map(Number);
+    return Array.from({ length: (last ?? first!) - first! + 1 }, (_, index) => first! + index);
+  });
+}
+
+/** Answer lines; literals stay in their line. */
+function linesOf(text: string): string[] {
+  const lines: string[] = [];
+  let start = 0;
+  for (let at = 0; at < text.length; ) {
+    const end = text.indexOf('\r\n', at);
+    if (end < 0) break;
+    const literal = /\{(\d+)\}$/.exec(text.slice(at, end));
+    at = end + 2;
+    if (literal !== null) at += Number(literal[1]);
+    else {
+      lines.push(text.slice(start, end));
+      start = at;
+    }
+  }
+  return lines;
+}
+
+function endOfTagged(received: string, tag: string): number {
+  let from = 0;
+  for (const line of linesOf(received)) {
+    from += line.length + 2;
+    if (line.startsWith(`${tag} `)) return from;
+  }
+  return 0;
+}
