@@ -91,7 +91,7 @@ async function start(memberStart: MemberStart): Promise<void> {
   };
   const imap = openImapDoor(login);
   const pop3 = openPop3Door(login);
-  const http = openHttpDoor({ chain, router, log, greetingMs, startTls: tls.startTls });
+  const http = openHttpDoor({ chain, router, log, greetingMs, startTls: tls.startTls, sasl });
   const smtp = await openSmtpDoor({ settings, layout, chain, router, log, hostname, tls, sasl });
 
   const throttle = new Throttle({

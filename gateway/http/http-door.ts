@@ -10,6 +10,7 @@ import type { TLSSocket } from 'node:tls';
 import type { Log } from '../../base/log.ts';
 import type { Chain } from '../plugin-host/chain.ts';
 import type { Router } from '../routing/router.ts';
+import type { SaslOffer } from '../session/sasl-exchange.ts';
 import type { MutableSession } from '../session/session.ts';
 import { http1Exchange, http2Exchange } from './exchange.ts';
 import { HttpConnection } from './http-connection.ts';
@@ -32,6 +33,8 @@ export interface HttpDoorOptions {
   /** From connection to the first whole request header, in all: `net.greeting_timeout`. */
   readonly greetingMs: number;
   readonly limits?: Partial<HttpLimits>;
+  /** Only its issuer of tokens matters here: SCRAM over HTTP (RFC 7804) is not spoken. */
+  readonly sasl?: SaslOffer;
 }
 
 export interface HttpDoor {
@@ -44,7 +47,13 @@ export interface HttpDoor {
 
 export function openHttpDoor(options: HttpDoorOptions): HttpDoor {
   const limits: HttpLimits = { ...httpLimits, ...options.limits };
-  const parts: HandlerParts = { chain: options.chain, router: options.router, log: options.log, limits };
+  const parts: HandlerParts = {
+    chain: options.chain,
+    router: options.router,
+    log: options.log,
+    limits,
+    oauth: options.sasl?.oauth,
+  };
   const connections = new Map<HttpConnection, Socket>();
   const byTlsSocket = new WeakMap<object, HttpConnection>();
   const http1 = openHttp1(parts, byTlsSocket);

@@ -1,6 +1,5 @@
 /** What the HTTP door says by itself: refusals in few words, and the fields every answer carries. */
 import type { ChainVerdict } from '../plugin-host/chain.ts';
-import { challenge } from './basic-auth.ts';
 
 export type HeaderFields = Record<string, string>;
 
@@ -21,11 +20,8 @@ export interface Refusal {
   readonly close?: boolean;
 }
 
-export const unauthorized: Refusal = {
-  status: 401,
-  words: 'Login needed',
-  fields: { 'www-authenticate': challenge },
-};
+/** Goes out with the challenges of `authorization.ts`. */
+export const unauthorized: Refusal = { status: 401, words: 'Login needed' };
 export const unavailable: Refusal = {
   status: 503,
   words: 'Try again later',

@@ -4,12 +4,15 @@
  */
 import { Fault, isFault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
-import { addressParts, canonicalAddress } from '../../cluster-protocol/ids.ts';
+import { addressParts } from '../../cluster-protocol/ids.ts';
 import { type Credentials, linkStatus } from '../../cluster-protocol/link.ts';
 import type { Chain } from '../plugin-host/chain.ts';
+import type { LoginAttempt } from '../plugins/api.ts';
 import type { OwnerStream, Router } from '../routing/router.ts';
+import { accountOf, credentialsOf } from '../session/login-work.ts';
+import type { SaslOffer } from '../session/sasl-exchange.ts';
 import type { Session } from '../session/session.ts';
-import { type BasicCredentials, basicCredentials } from './basic-auth.ts';
+import { challenges, httpLogin } from './authorization.ts';
 import { copyAnswer, requestBody } from './body-copy.ts';
 import type { Exchange } from './exchange.ts';
 import type { HttpConnection } from './http-connection.ts';
@@ -34,7 +37,11 @@ export interface HandlerParts {
   readonly router: Router;
   readonly log: Log;
   readonly limits: HttpLimits;
+  readonly oauth: SaslOffer['oauth'];
 }
+
+/** A name that cannot be an account is shown to plugins and the log up to this length. */
+const typedCharsMax = 512;
 
 const page = 'Postern. Mail is served here by JMAP: /.well-known/jmap\n';
 
@@ -184,22 +191,21 @@ class RequestWork {
 
   /** Who is asking, as far as the chain lets them. */
   async #credentials(): Promise<Credentials | Outcome> {
-    const { chain, router, limits } = this.#parts;
-    const basic = basicCredentials(this.#exchange.headers.authorization);
-    if (basic === undefined) return refused(unauthorized);
+    const { chain, router, limits, oauth } = this.#parts;
+    const asked = httpLogin(this.#exchange.headers.authorization, oauth);
+    if (asked === undefined) return refused(this.#unauthorized);
     if (this.#connection.failedLogins >= limits.failedLoginsPerConnectionMax)
       return refused(tooMany, 'failed logins');
-    const user = canonicalUser(basic);
-    const verdict = await chain.ask('login', this.#view(undefined), {
-      user: user ?? basic.user,
-      mechanism: 'BASIC',
-    });
+    const { login, mechanism } = asked;
+    const user = accountOf(login.user);
+    const attempt = { user: user ?? login.user.slice(0, typedCharsMax), mechanism };
+    const verdict = await chain.ask('login', this.#view(undefined), attempt);
     const refusal = refusalOf(verdict);
     if (refusal === 'disconnect') return { kind: 'cut', why: `login: ${verdict.plugin ?? ''}` };
     if (refusal !== undefined) return refused(refusal, `login: ${verdict.plugin ?? ''}`);
     if (user === undefined || !router.isLocalDomain(addressParts(user).domain))
-      return this.#loginFailed(basic.user);
-    return { mechanism: 'password', user, password: basic.password };
+      return this.#loginFailed(attempt);
+    return credentialsOf(user, login);
   }
 
   async #ask(path: string, authority: string, credentials: Credentials): Promise<Outcome> {
@@ -230,7 +236,10 @@ class RequestWork {
         break;
       case linkStatus.refused:
       case linkStatus.noSuchAccount:
-        return this.#loginFailed(credentials.user);
+        return this.#loginFailed({
+          user: credentials.user,
+          mechanism: credentials.mechanism === 'token' ? 'BEARER' : 'BASIC',
+        });
       default:
         return refused(unavailable, `owner answered ${answer.status}`);
     }
@@ -254,10 +263,14 @@ class RequestWork {
     return this.#connection.exhausted ? { ...fields, connection: 'close' } : fields;
   }
 
-  #loginFailed(user: string): Outcome {
+  get #unauthorized(): Refusal {
+    return { ...unauthorized, fields: { 'www-authenticate': challenges(this.#parts.oauth) } };
+  }
+
+  #loginFailed(attempt: LoginAttempt): Outcome {
     this.#connection.failedLogins += 1;
-    this.#parts.chain.tell('loginFailed', this.#view(undefined), { user, mechanism: 'BASIC' });
-    return refused(unauthorized, 'credentials');
+    this.#parts.chain.tell('loginFailed', this.#view(undefined), attempt);
+    return refused(this.#unauthorized, 'credentials');
   }
 
   #loggedIn(account: string): void {
@@ -275,14 +288,6 @@ class RequestWork {
 
 function refused(refusal: Refusal, why?: string): Outcome {
   return why === undefined ? { kind: 'refused', refusal } : { kind: 'refused', refusal, why };
-}
-
-function canonicalUser(basic: BasicCredentials): string | undefined {
-  try {
-    return canonicalAddress(basic.user);
-  } catch {
-    return undefined;
-  }
 }
 
 function outcomeOfError(error: unknown): Outcome {
