@@ -12,8 +12,9 @@ export const protocolVersion = 1;
  * Services of a backend, as `:path`.
  * - `/imap`, `/pop3`: opens with credentials; the stream then carries the session after login, both ways.
  * - `/recipient`: may this address receive mail of this size? No body. 200, 404 no such account, 413 over quota.
- * - `/deliver`: body is the message as stored. Answer body: JSON `DeliveryAnswer[]`, one per recipient, all durable or not.
- * - `/settle`: the sender has seen the 250 of `deliveryKey`: forget it. Answer 200, best effort.
+ * - `/deliver`: body is the message as stored. Answer: `outcomes` when every recipient has it durably, else a body,
+ *   JSON `DeliveryAnswer[]`, one per recipient.
+ * - `/settle`: the senders have seen their 250s: the delivery keys in `settled` need not be kept. Answer 200, best effort.
  * - `/login`: checks credentials only (submission, SCRAM). 200 or 401. With `scramStart` in place of credentials: what a
  *   SCRAM exchange of the account begins with, whether there is such an account or not.
  * - `/http`: one HTTP request of a logged-in user (JMAP); inner status in `postern-status`.
@@ -25,9 +26,9 @@ export type ServiceName = 'imap' | 'pop3' | 'recipient' | 'deliver' | 'settle' |
 /** Request headers. Texts that may hold other than printable ASCII are percent-encoded. */
 export const linkHeader = {
   version: 'postern-version',
-  /** Canonical address; `/deliver` and `/settle` use `recipients` instead. */
+  /** Canonical address; `/deliver` uses `recipients` instead. */
   account: 'postern-account',
-  /** `/deliver`, `/settle`: comma-separated canonical addresses, percent-encoded each, all of one owner; at most `recipientsPerDeliveryMax`. */
+  /** `/deliver`: comma-separated canonical addresses, percent-encoded each, all of one owner; at most `recipientsPerDeliveryMax`. */
   recipients: 'postern-recipients',
   /** The epoch the gateway believes in (of the account's shard), decimal. */
   epoch: 'postern-epoch',
@@ -45,7 +46,9 @@ export const linkHeader = {
   reversePath: 'postern-reverse-path',
   /** `/deliver`, `/recipient`: message bytes, decimal. */
   size: 'postern-size',
-  /** `/deliver`, `/settle`: 32 hex digits; the same for a retry of the same message by its sender. */
+  /** `/settle`: comma-separated `key=address`, the address percent-encoded; at most `settledPerRequestMax`. */
+  settled: 'postern-settled',
+  /** `/deliver`: 32 hex digits; the same for a retry of the same message by its sender. */
   deliveryKey: 'postern-delivery-key',
   /** `/http`: inner method and path with query. */
   httpMethod: 'postern-http-method',
@@ -54,6 +57,8 @@ export const linkHeader = {
   httpAuthority: 'postern-http-authority',
   httpContentType: 'content-type',
   // answers
+  /** Answer of `/deliver`: `stored` or `already`, comma-separated, in the order of `recipients`. */
+  outcomes: 'postern-outcomes',
   /** Answer of `not-owner`: who is, and at what epoch. */
   owner: 'postern-owner',
   /** Answer of refused openings: a `RefusalReason`. */
@@ -87,6 +92,7 @@ export const linkStatus = {
 export type RefusalReason = 'credentials' | 'disabled' | 'limit' | 'busy';
 
 export const recipientsPerDeliveryMax = 100;
+export const settledPerRequestMax = 100;
 /** Longest body of an `/http` request, in bytes; announced to JMAP clients as `maxSizeRequest`. */
 export const httpBodyBytesMax = 1024 * 1024;
 /** Flow-control window of one stream, in bytes: what a slow client can make its gateway or backend hold. */

@@ -32,6 +32,9 @@ export function statusOf(error: unknown): number {
   }
 }
 
+/** Members have clocks of their own: the date of an answer is of no use, and formatting it is not free. */
+const headersAlone = { endStream: true, sendDate: false };
+
 /** Answers with headers alone and ends the stream; whatever the peer still sends is dropped. */
 export function answer(
   stream: ServerHttp2Stream,
@@ -39,7 +42,7 @@ export function answer(
   headers: Record<string, string> = {},
 ): void {
   if (stream.destroyed || stream.headersSent) return;
-  stream.respond({ ':status': status, ...headers }, { endStream: true });
+  stream.respond({ ':status': status, ...headers }, headersAlone);
   stream.resume();
 }
 

@@ -3,6 +3,8 @@
  * again per recipient while an owner moves or restarts: the delivery key makes
  * a second attempt harmless, so only what nobody answered for is `failed`.
  */
+import type { ClientHttp2Stream } from 'node:http2';
+import { Fault } from '../../base/fault.ts';
 import type { Address, MemberId } from '../../cluster-protocol/ids.ts';
 import {
   type DeliveryAnswer,
@@ -14,7 +16,7 @@ import {
 import type { Session } from '../session/session.ts';
 import { againOf, type Whereabouts } from './at-owner.ts';
 import type { BackendLink } from './backend-link.ts';
-import { exchange, readJson } from './exchange.ts';
+import { discard, exchange, readJson } from './exchange.ts';
 import { clientHeaders, recipientsHeader, serviceHeaders } from './headers.ts';
 
 export interface Delivery {
@@ -127,13 +129,29 @@ async function deliverTo(
       answer.stream.close();
       return group.recipients.map((recipient) => refusalOf(recipient, answer.status));
     }
-    const answers = readAnswers(await readJson(answer.stream), group.recipients);
+    const outcomes = answer.headers[linkHeader.outcomes];
+    const answers =
+      typeof outcomes === 'string'
+        ? allStored(outcomes, answer.stream, group.recipients)
+        : readAnswers(await readJson(answer.stream), group.recipients);
     for (const { recipient, outcome } of answers) if (outcome === 'not-owner') hints.delete(recipient);
     return answers.filter(({ outcome }) => outcome !== 'not-owner');
   } catch {
     // Broken, late, or no answer that can be read: nothing is known, so it is tried again under the same key.
     return [];
   }
+}
+
+/** An answer without a body: every recipient has it. */
+function allStored(outcomes: string, stream: ClientHttp2Stream, asked: readonly Address[]): DeliveryAnswer[] {
+  discard(stream);
+  const words = outcomes.split(',');
+  if (words.length !== asked.length) throw new Fault('peer-protocol', 'not one outcome for each recipient');
+  return asked.map((recipient, index) => {
+    const outcome = words[index];
+    if (outcome === 'stored' || outcome === 'already') return { recipient, outcome };
+    throw new Fault('peer-protocol', 'an outcome there is not');
+  });
 }
 
 /** Only the recipients that were asked about, each once, with an outcome there is. */

@@ -13,6 +13,8 @@ export interface Answer {
 
 /** Answer bodies that are read whole are small JSON. */
 const answerBytesMax = 1024 * 1024;
+/** Bodies up to this are copied together: a write for each piece costs more. */
+const atOnceBytesMax = 64 * 1024;
 /** Longest a backend may take no byte of a body while it was not answered. */
 const stallMsMax = 60_000;
 
@@ -25,34 +27,47 @@ export type Body = Buffer | Duplex | AsyncIterable<Buffer> | Iterable<Buffer> | 
  * @param waitMs  From the end of the body to the answer.
  * @throws {Fault} `unavailable`: no link, the stream broke, or no answer in time. The stream is closed then.
  */
-export async function exchange(
+export function exchange(
   link: BackendLink,
   headers: OutgoingHttpHeaders,
   body: Body | 'open',
   waitMs: number,
 ): Promise<Answer> {
   const stream = link.open({ ':method': 'POST', ...headers }, body === undefined);
-  if (stream === undefined) throw new Fault('unavailable', 'no link to the backend');
-  const answer = headOf(stream);
-  let timer: NodeJS.Timeout | undefined;
-  let over = false;
-  const late = new Promise<never>((_, reject) => {
-    const start = (): void => {
-      if (over) return;
-      timer = setTimeout(() => reject(new Fault('unavailable', 'the backend does not answer')), waitMs);
+  if (stream === undefined) return Promise.reject(new Fault('unavailable', 'no link to the backend'));
+  return new Promise((resolve, reject) => {
+    let timer: NodeJS.Timeout | undefined;
+    let over = false;
+    const settle = (): void => {
+      over = true;
+      clearTimeout(timer);
+      stream.off('response', answered);
+      stream.off('close', broken);
     };
-    if (body === undefined || body === 'open') start();
-    else send(stream, body).then(start, (error) => reject(Fault.from(error, 'unavailable')));
+    const fail = (error: unknown): void => {
+      if (over) return;
+      settle();
+      stream.close(constants.NGHTTP2_CANCEL);
+      reject(Fault.from(error, 'unavailable'));
+    };
+    const answered = (found: IncomingHttpHeaders & { ':status'?: number }): void => {
+      settle();
+      resolve({ status: found[':status'] ?? 0, headers: found, stream });
+    };
+    const broken = (): void =>
+      fail(new Fault('unavailable', 'the stream broke', { detail: { rstCode: stream.rstCode } }));
+    // 'close' follows every 'error', and says the same.
+    stream.on('error', ignore);
+    stream.on('response', answered);
+    stream.on('close', broken);
+    const wait = (): void => {
+      if (over) return;
+      timer = setTimeout(() => fail(new Fault('unavailable', 'the backend does not answer')), waitMs);
+    };
+    if (body === undefined || body === 'open') wait();
+    else if (sendAtOnce(stream, body)) wait();
+    else send(stream, body).then(wait, fail);
   });
-  try {
-    return await Promise.race([answer, late]);
-  } catch (error) {
-    stream.close(constants.NGHTTP2_CANCEL);
-    throw Fault.from(error, 'unavailable');
-  } finally {
-    over = true;
-    clearTimeout(timer);
-  }
 }
 
 /** The answer's body, parsed. @throws {Fault} `unavailable` when it broke off, `peer-protocol` when it is no JSON. */
@@ -84,29 +99,22 @@ export function discard(stream: ClientHttp2Stream): void {
   else stream.resume();
 }
 
-function headOf(stream: ClientHttp2Stream): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const settle = (): void => {
-      stream.off('response', answered);
-      stream.off('close', broken);
-    };
-    const answered = (headers: IncomingHttpHeaders & { ':status'?: number }): void => {
-      settle();
-      resolve({ status: headers[':status'] ?? 0, headers, stream });
-    };
-    const broken = (): void => {
-      settle();
-      reject(new Fault('unavailable', 'the stream broke', { detail: { rstCode: stream.rstCode } }));
-    };
-    // 'close' follows every 'error', and says the same.
-    stream.on('error', ignore);
-    stream.on('response', answered);
-    stream.on('close', broken);
-  });
-}
-
 /** Shared by all streams: an error is always followed by 'close', which is what counts. */
 export function ignore(): void {}
+
+/** A body that is small and all here goes as one piece. @returns false when it has to be sent with care. */
+function sendAtOnce(stream: ClientHttp2Stream, body: Exclude<Body, undefined>): boolean {
+  if (Buffer.isBuffer(body)) {
+    stream.end(body);
+    return true;
+  }
+  if (!Array.isArray(body)) return false;
+  let bytes = 0;
+  for (const piece of body as readonly Buffer[]) bytes += piece.length;
+  if (bytes > atOnceBytesMax) return false;
+  stream.end(Buffer.concat(body as readonly Buffer[], bytes));
+  return true;
+}
 
 /** Writes a body, at the pace the backend reads. Ends early when the backend has answered or is gone. */
 async function send(stream: ClientHttp2Stream, body: Exclude<Body, undefined>): Promise<void> {
@@ -114,10 +122,6 @@ async function send(stream: ClientHttp2Stream, body: Exclude<Body, undefined>): 
   stream.once('response', () => {
     answered = true;
   });
-  if (Buffer.isBuffer(body)) {
-    stream.end(body);
-    return;
-  }
   for await (const chunk of body as AsyncIterable<Buffer>) {
     if (stream.destroyed || stream.closed) return;
     // An answer before the end of the body is a refusal: the rest is of no use to the backend.

@@ -10,18 +10,12 @@ import type { Session } from '../session/session.ts';
 import { type Attempted, againOf, atOwner, ownerWaitMsMax, type Whereabouts } from './at-owner.ts';
 import { BackendLink, type LinkIdentity } from './backend-link.ts';
 import { ClusterView } from './cluster-view.ts';
-import { deliver, groupByOwner } from './deliver.ts';
+import { deliver } from './deliver.ts';
 import { type Answer, discard, exchange } from './exchange.ts';
-import {
-  accountHeader,
-  clientHeaders,
-  credentialHeaders,
-  recipientsHeader,
-  scramRecordOf,
-  serviceHeaders,
-} from './headers.ts';
+import { accountHeader, clientHeaders, credentialHeaders, scramRecordOf, serviceHeaders } from './headers.ts';
 import type { Router } from './router.ts';
 import { sessionStream } from './session-stream.ts';
+import { Settlements } from './settlements.ts';
 
 /** From the end of a request to the head of its answer; a login includes a slow hash behind a queue of others. */
 const answerMsMax = 10_000;
@@ -46,6 +40,7 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
   const view = new ClusterView(log);
   const links = new Map<MemberId, BackendLink>();
   const where: Whereabouts = { view, links, metrics };
+  const settlements = new Settlements(where);
   const changed = (): void => {
     let up = 0;
     for (const link of links.values()) up += link.upCount;
@@ -157,20 +152,7 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
 
     deliver: (session, delivery) => deliver(where, session, delivery, waitMs),
 
-    settle(deliveryKey, recipients) {
-      for (const group of groupByOwner(where, recipients, new Map())) {
-        const headers = {
-          ...serviceHeaders('settle', group.epoch),
-          ...recipientsHeader(group.recipients),
-          [linkHeader.deliveryKey]: deliveryKey,
-        };
-        exchange(group.link, headers, undefined, answerMsMax).then(
-          (answer) => discard(answer.stream),
-          // Best effort: an unsettled key is forgotten by age.
-          () => {},
-        );
-      }
-    },
+    settle: (deliveryKey, recipients) => settlements.add(deliveryKey, recipients),
 
     async request(service, account, headers, body) {
       let sent = false;
@@ -216,6 +198,7 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
     },
 
     async close() {
+      settlements.send();
       stop.abort();
       for (const link of links.values()) link.destroy();
       links.clear();

@@ -5,15 +5,16 @@
  */
 import type { ServerHttp2Stream } from 'node:http2';
 import { Fault, isFault } from '../../../base/fault.ts';
-import { linkStatus } from '../../../cluster-protocol/link.ts';
+import { linkHeader, linkStatus } from '../../../cluster-protocol/link.ts';
 import { answer, answerJson, factsOf } from '../answers.ts';
 import type { Opening, Service, ServiceContext } from '../service.ts';
-import { type DeliveryOpening, deliveryKeyOf, deliveryOpening, recipientsOf, sizeOf } from './envelope.ts';
-import { messageBody, pieceBytes } from './message-body.ts';
+import { type DeliveryOpening, deliveryOpening, settledOf, sizeOf } from './envelope.ts';
+import { messageBody, pieceBytes, smallBody } from './message-body.ts';
 import { inboxName, RecipientDelivery } from './recipient-delivery.ts';
 
 /**
- * `/deliver`: the body is the message; answers 200 with JSON `DeliveryAnswer[]`, 400 when the opening is malformed.
+ * `/deliver`: the body is the message; answers 200 with a header when all have it, else with JSON `DeliveryAnswer[]`;
+ * 400 when the opening is malformed.
  * A body shorter than announced, or a reset stream, leaves nothing anywhere.
  */
 export const deliverService: Service = async (stream, opening, context) => {
@@ -48,6 +49,10 @@ export const deliverService: Service = async (stream, opening, context) => {
     return;
   }
   logOutcomes(slots, delivery, opening, context, startedAtMs);
+  if (slots.every(({ outcome }) => outcome === 'stored' || outcome === 'already')) {
+    const outcomes = slots.map(({ outcome }) => outcome).join(',');
+    return answer(stream, linkStatus.accepted, { [linkHeader.outcomes]: outcomes });
+  }
   answerJson(
     stream,
     linkStatus.accepted,
@@ -65,12 +70,9 @@ async function receive(
   const begin = (): Promise<unknown> => Promise.all(slots.map((slot) => slot.begin(context.accounts, facts)));
   if (delivery.size <= pieceBytes) {
     // Nothing is opened before the whole message is here: a broken delivery costs the store nothing.
-    let whole: Buffer | undefined;
-    for await (const piece of messageBody(stream, delivery.size)) {
-      whole = whole === undefined ? piece : Buffer.concat([whole, piece]);
-    }
+    const whole = await smallBody(stream, delivery.size);
     await begin();
-    if (whole !== undefined) await Promise.all(slots.map((slot) => slot.write(whole)));
+    if (whole.length > 0) await Promise.all(slots.map((slot) => slot.write(whole)));
   } else {
     await begin();
     for await (const piece of messageBody(stream, delivery.size)) {
@@ -102,29 +104,27 @@ function logOutcomes(
   }
 }
 
-/** `/settle`: the sender has seen the 250, so the delivery key need not be remembered. Always 200: best effort. */
+/** `/settle`: senders have seen their 250s, so these delivery keys need not be remembered. Best effort. */
 export const settleService: Service = async (stream, opening, context) => {
   stream.on('error', () => {});
-  let recipients: readonly string[];
-  let key: string;
+  let settled: ReadonlyMap<string, readonly string[]>;
   try {
-    recipients = recipientsOf(opening.headers);
-    key = deliveryKeyOf(opening.headers);
+    settled = settledOf(opening.headers);
   } catch {
     return answer(stream, linkStatus.badRequest);
   }
   await Promise.all(
-    recipients.map(async (recipient) => {
-      if (!context.owns(recipient).ok) return;
+    [...settled].map(async ([address, keys]) => {
+      if (!context.owns(address).ok) return;
       try {
-        const account = await context.accounts.open(recipient);
+        const account = await context.accounts.open(address);
         try {
-          await account.store.settle(key);
+          for (const key of keys) await account.store.settle(key);
         } finally {
           account.release();
         }
       } catch (error) {
-        context.log.debug({ trace: opening.trace, account: recipient, ...factsOf(error) }, 'not settled');
+        context.log.debug({ trace: opening.trace, account: address, ...factsOf(error) }, 'not settled');
       }
     }),
   );

@@ -1,8 +1,12 @@
-/** Reads the headers of a `/deliver` or `/settle` opening: who gets the message, how big it is, its key. */
+/** Reads the headers of a `/deliver` or `/settle` opening: who gets the message, how big it is, its key; what is settled. */
 import type { IncomingHttpHeaders } from 'node:http2';
 import { Fault } from '../../../base/fault.ts';
 import { type Address, canonicalAddress } from '../../../cluster-protocol/ids.ts';
-import { linkHeader, recipientsPerDeliveryMax } from '../../../cluster-protocol/link.ts';
+import {
+  linkHeader,
+  recipientsPerDeliveryMax,
+  settledPerRequestMax,
+} from '../../../cluster-protocol/link.ts';
 
 /** Longest percent-encoded address: 64 + 1 + 253 bytes, each as three characters. */
 const encodedAddressCharsMax = 3 * 318;
@@ -29,21 +33,43 @@ export function deliveryOpening(headers: IncomingHttpHeaders): DeliveryOpening {
 
 /** @throws {Fault} `bad-syntax` when there are none, too many, or one is not a canonical address. */
 export function recipientsOf(headers: IncomingHttpHeaders): readonly Address[] {
-  const words = (textOf(headers, linkHeader.recipients) ?? '').split(',', recipientsPerDeliveryMax + 1);
-  if (words.length > recipientsPerDeliveryMax) throw new Fault('bad-syntax', 'too many recipients');
-  const recipients = new Set<Address>();
-  for (const word of words) {
-    if (word.length > encodedAddressCharsMax) throw new Fault('bad-syntax', 'a recipient is too long');
-    const address = decoded(word.trim());
-    if (!isCanonical(address)) throw new Fault('bad-syntax', 'a recipient is not a canonical address');
-    recipients.add(address);
+  const words = wordsOf(headers, linkHeader.recipients, recipientsPerDeliveryMax);
+  return [...new Set(words.map(addressOf))];
+}
+
+/** Delivery keys by account. @throws {Fault} `bad-syntax` when there are none, too many, or one is malformed. */
+export function settledOf(headers: IncomingHttpHeaders): ReadonlyMap<Address, readonly string[]> {
+  const settled = new Map<Address, string[]>();
+  for (const word of wordsOf(headers, linkHeader.settled, settledPerRequestMax)) {
+    const equals = word.indexOf('=');
+    const key = checkedKey(word.slice(0, Math.max(0, equals)));
+    const address = addressOf(word.slice(equals + 1));
+    const keys = settled.get(address);
+    if (keys) keys.push(key);
+    else settled.set(address, [key]);
   }
-  return [...recipients];
+  return settled;
 }
 
 /** @throws {Fault} `bad-syntax` */
 export function deliveryKeyOf(headers: IncomingHttpHeaders): string {
-  const key = textOf(headers, linkHeader.deliveryKey) ?? '';
+  return checkedKey(textOf(headers, linkHeader.deliveryKey) ?? '');
+}
+
+function wordsOf(headers: IncomingHttpHeaders, name: string, countMax: number): readonly string[] {
+  const words = (textOf(headers, name) ?? '').split(',', countMax + 1);
+  if (words.length > countMax) throw new Fault('bad-syntax', `${name} is too long`);
+  return words;
+}
+
+function addressOf(word: string): Address {
+  if (word.length > encodedAddressCharsMax) throw new Fault('bad-syntax', 'a recipient is too long');
+  const address = decoded(word.trim());
+  if (!isCanonical(address)) throw new Fault('bad-syntax', 'a recipient is not a canonical address');
+  return address;
+}
+
+function checkedKey(key: string): string {
   if (!/^[0-9a-f]{32}$/.test(key)) throw new Fault('bad-syntax', 'the delivery key is not 32 hex digits');
   return key;
 }

@@ -31,12 +31,19 @@ async function deliver(
   body: Buffer,
   deliveryKey = key,
 ): Promise<Record<string, string>> {
-  const { status, body: json } = await rig.ask(
-    'deliver',
-    headers(recipients, body.length, deliveryKey),
-    body,
-  );
+  const {
+    status,
+    headers: told,
+    body: json,
+  } = await rig.ask('deliver', headers(recipients, body.length, deliveryKey), body);
   expect(status).toBe(200);
+  const outcomes = told['postern-outcomes'];
+  if (typeof outcomes === 'string') {
+    expect(json).toHaveLength(0);
+    const words = outcomes.split(',');
+    expect(words).toHaveLength(recipients.length);
+    return Object.fromEntries(recipients.map((recipient, index) => [recipient, words[index]!]));
+  }
   const answers = JSON.parse(json.toString()) as { recipient: string; outcome: string }[];
   return Object.fromEntries(answers.map(({ recipient, outcome }) => [recipient, outcome]));
 }
@@ -148,9 +155,26 @@ describe('a delivery key', () => {
     expect(await rig.inbox('ann@postern.test')).toHaveLength(1);
   });
 
-  test('may be forgotten after the sender has seen the 250', async () => {
-    await deliver(['ann@postern.test'], message(3));
-    expect((await rig.ask('settle', headers(['ann@postern.test'], 0))).status).toBe(200);
+  test('is forgotten when it is settled: the same message is then another one', async () => {
+    const other = key.replace('0', '1');
+    await deliver(['ann@postern.test', 'bob@postern.test'], message(3));
+    await deliver(['ann@postern.test'], message(4), other);
+    const settled = [`${key}=ann%40postern.test`, `${other}=ann%40postern.test`].join(',');
+    expect((await rig.ask('settle', { 'postern-settled': settled })).status).toBe(200);
+    expect(await deliver(['ann@postern.test', 'bob@postern.test'], message(3))).toEqual({
+      'ann@postern.test': 'stored',
+      'bob@postern.test': 'already',
+    });
+    expect(await deliver(['ann@postern.test'], message(4), other)).toEqual({ 'ann@postern.test': 'stored' });
+  });
+
+  test.each([
+    ['nothing', {}],
+    ['no key', { 'postern-settled': '=ann%40postern.test' }],
+    ['no account', { 'postern-settled': `${key}=` }],
+    ['too much', { 'postern-settled': Array(101).fill(`${key}=ann%40postern.test`).join(',') }],
+  ] as [string, Record<string, string>][])('is not settled by a request with %s', async (_what, wrong) => {
+    expect((await rig.ask('settle', wrong)).status).toBe(400);
   });
 
   test('of two attempts at once makes one message', async () => {

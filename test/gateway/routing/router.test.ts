@@ -438,3 +438,71 @@ describe('other requests', () => {
     await expect(router.request('http', 'ann@postern.test', {})).rejects.toMatchObject({ code: 'no-owner' });
   });
 });
+
+describe('what owners say in a header alone', () => {
+  const key = '0123456789abcdef0123456789abcdef';
+  const told =
+    (outcomes: string): Serve =>
+    (stream) => {
+      stream.resume();
+      stream.on('end', () => {
+        stream.respond({ ':status': 200, [linkHeader.outcomes]: outcomes }, { endStream: true });
+      });
+    };
+
+  test('outcomes are in the order of the recipients', async () => {
+    await open();
+    await rig.grant(await rig.backend('backend-1', told('stored,already')), 1);
+    expect(await router.deliver(testSession, message(['ann@postern.test', 'bob@postern.test']))).toEqual([
+      { recipient: 'ann@postern.test', outcome: 'stored' },
+      { recipient: 'bob@postern.test', outcome: 'already' },
+    ]);
+  });
+
+  test.each(['stored', 'stored,stored,stored', 'stored,yes', ''])(
+    'outcomes that fit nothing ("%s") are no answer',
+    async (outcomes) => {
+      await open(200);
+      await rig.grant(await rig.backend('backend-1', told(outcomes)), 1);
+      const answers = await router.deliver(testSession, message(['ann@postern.test', 'bob@postern.test']));
+      expect(answers.map(({ outcome }) => outcome)).toEqual(['failed', 'failed']);
+    },
+  );
+
+  test('settled keys go to the owner together, each with its account', async () => {
+    await open();
+    const backend = await rig.backend('backend-1', yes);
+    await rig.grant(backend, 7);
+    await router.ready();
+    router.settle(key, ['ann@postern.test', 'bob@postern.test']);
+    router.settle(key.replace('0', '1'), ['ann@postern.test']);
+    for (let wait = 0; wait < 100 && backend.asked.length === 0; wait++)
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(backend.asked).toHaveLength(1);
+    expect(backend.asked[0]).toMatchObject({ ':path': '/settle', [linkHeader.epoch]: '7' });
+    expect(String(backend.asked[0]![linkHeader.settled]).split(',').sort()).toEqual([
+      `${key}=ann%40postern.test`,
+      `${key}=bob%40postern.test`,
+      `${key.replace('0', '1')}=ann%40postern.test`,
+    ]);
+  });
+
+  test('more than a request may hold go in several', async () => {
+    await open();
+    const backend = await rig.backend('backend-1', yes);
+    await rig.grant(backend, 7);
+    await router.ready();
+    const many = Array.from(
+      { length: 130 },
+      (_, n) => `${'u'.repeat(60)}${n}@${'d'.repeat(60)}.${'e'.repeat(60)}.test`,
+    );
+    router.settle(key, many);
+    const words = (): string[] =>
+      backend.asked.flatMap((headers) => String(headers[linkHeader.settled]).split(','));
+    for (let wait = 0; wait < 100 && words().length < 130; wait++)
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(new Set(words()).size).toBe(130);
+    for (const { [linkHeader.settled]: text } of backend.asked)
+      expect(String(text).length).toBeLessThan(32_000);
+  });
+});
