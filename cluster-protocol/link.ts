@@ -4,6 +4,7 @@
  * answers; the streams themselves are the session's own bytes, unframed.
  */
 import type { Address, Epoch, MemberId } from './ids.ts';
+import type { MaintenanceTask } from './maintenance.ts';
 
 /** A member speaks this version and the one before it. */
 export const protocolVersion = 1;
@@ -136,15 +137,19 @@ export interface DeliveryAnswer {
   readonly detail?: string;
 }
 
+/** A password, or a hash of one that another server made: `{SHA512-CRYPT}$6$…`. */
+export type GivenSecret = { readonly password: string } | { readonly hash: string };
+
 export type AdminRequest =
-  | {
+  | ({
       readonly op: 'account-add';
       readonly address: Address;
-      readonly password: string;
       readonly quotaBytes?: number;
-    }
+    } & GivenSecret)
   | { readonly op: 'account-show' | 'account-remove'; readonly address: Address }
-  | { readonly op: 'account-passwd'; readonly address: Address; readonly password: string }
+  | ({ readonly op: 'account-passwd'; readonly address: Address } & GivenSecret)
+  /** Minutes for a large account: spaces come before the answer's JSON, and `{ error, message }` may follow a 200. */
+  | { readonly op: 'account-maintain'; readonly address: Address; readonly task: MaintenanceTask }
   /** Every account of the domain this backend owns (asked of each backend), sorted, after `after`, at most `countMax`. */
   | {
       readonly op: 'account-list';

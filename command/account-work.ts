@@ -77,8 +77,9 @@ async function readAnswer(answer: {
   } catch (cause) {
     throw new Fault('peer-protocol', 'the backend sent no JSON', { cause });
   }
-  if (answer.status === linkStatus.accepted) return value;
   const { error, message } = value as { error?: unknown; message?: unknown };
+  // Long work is answered with 200 before it is known how it ends.
+  if (answer.status === linkStatus.accepted && typeof error !== 'string') return value;
   const code = typeof error === 'string' && error in faultCodes ? (error as FaultCode) : 'unavailable';
   throw new Fault(code, typeof message === 'string' ? message : `the backend answered ${answer.status}`);
 }

@@ -1,10 +1,11 @@
 /** `postern account …` */
 import { Fault } from '../base/fault.ts';
 import { parseSize } from '../base/units.ts';
+import { adoptedDirectory, adoptInto, holdingText } from './account-maintenance.ts';
 import { askCluster } from './admin-client.ts';
 import { type CommandCall, exitCode } from './command.ts';
 import { type AccountPage, accountsPerPageMax } from './control.ts';
-import { choosePassword } from './password.ts';
+import { chooseSecret } from './password.ts';
 
 interface Summary {
   readonly address: string;
@@ -17,18 +18,34 @@ interface Summary {
 export async function add(call: CommandCall): Promise<number> {
   const address = call.positionals[0]!;
   const quota = quotaOf(call);
-  const { password, made } = await choosePassword(call);
+  const directory = adoptedDirectory(call);
+  const { given, made } = await chooseSecret(call);
   const summary = await askCluster<Summary>(call.where, {
     op: 'account-add',
     address,
-    password,
+    ...given,
     ...(quota === undefined ? {} : { quotaBytes: quota }),
   });
-  call.print(
-    made ? { ...summary, password } : summary,
-    `${summary.address} added\n${made ? `password: ${password}\n` : ''}`,
-  );
-  return exitCode.done;
+  const added = { ...summary, ...(made === undefined ? {} : { password: made }) };
+  const text = `${summary.address} added\n${made === undefined ? '' : `password: ${made}\n`}`;
+  if (directory === undefined) {
+    call.print(added, text);
+    return exitCode.done;
+  }
+  try {
+    const holding = await adoptInto(call, address, directory);
+    call.print({ ...added, ...holding }, text + holdingText(holding));
+    return exitCode.done;
+  } catch (error) {
+    // There is an account now, and perhaps a password nobody has seen.
+    call.print(added, text);
+    const fault = Fault.from(error);
+    throw new Fault(
+      fault.code,
+      `${fault.message}; the account has no mail yet: mend this, then "postern account adopt ${address} ${directory}"`,
+      { cause: error },
+    );
+  }
 }
 
 /** Prints page by page: a domain may have millions. */
@@ -80,11 +97,11 @@ export async function show(call: CommandCall): Promise<number> {
 
 export async function passwd(call: CommandCall): Promise<number> {
   const address = call.positionals[0]!;
-  const { password, made } = await choosePassword(call);
-  await askCluster(call.where, { op: 'account-passwd', address, password });
+  const { given, made } = await chooseSecret(call);
+  await askCluster(call.where, { op: 'account-passwd', address, ...given });
   call.print(
-    { address, ...(made ? { password } : {}) },
-    `password of ${address} set\n${made ? `password: ${password}\n` : ''}`,
+    { address, ...(made === undefined ? {} : { password: made }) },
+    `password of ${address} set\n${made === undefined ? '' : `password: ${made}\n`}`,
   );
   return exitCode.done;
 }

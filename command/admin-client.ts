@@ -31,7 +31,8 @@ export async function askCluster<T>(where: Where, request: ControlRequest): Prom
     );
   });
   const value = JSON.parse(text) as { error?: unknown; message?: unknown };
-  if (status === 200) return value as T;
+  // Long work is answered with 200 before it is known how it ends.
+  if (status === 200 && typeof value.error !== 'string') return value as T;
   const code =
     typeof value.error === 'string' && value.error in faultCodes ? (value.error as FaultCode) : 'bug';
   // A configuration mistake has an exit code of its own; what a running cluster refuses is never one.

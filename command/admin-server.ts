@@ -9,7 +9,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { Fault, type FaultCode } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { addressParts, canonicalAddress, canonicalDomain } from '../cluster-protocol/ids.ts';
-import type { MemberRecord } from '../cluster-protocol/link.ts';
+import type { GivenSecret, MemberRecord } from '../cluster-protocol/link.ts';
+import { maintenanceTask } from '../cluster-protocol/maintenance.ts';
 import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
 import { decodeShardMap } from '../cluster-protocol/shard-map.ts';
 import type { Router } from '../gateway/routing/router.ts';
@@ -30,6 +31,7 @@ import type { MemberRole } from './member-process.ts';
 const connectionsMax = 64;
 const requestMsMax = 30_000;
 const passwordBytesMax = 1024;
+const beatMs = 10_000;
 
 export interface SupervisedMember {
   readonly id: string;
@@ -94,6 +96,7 @@ async function answer(
 ): Promise<void> {
   const send = (status: number, value: unknown): void => {
     const text = JSON.stringify(value);
+    if (response.headersSent) return void response.end(text);
     response.writeHead(status, {
       'content-type': 'application/json',
       'content-length': Buffer.byteLength(text),
@@ -101,11 +104,19 @@ async function answer(
     response.end(text);
   };
   let op = '';
+  let beat: NodeJS.Timeout | undefined;
   try {
     if (request.method !== 'POST' || request.url !== controlPath)
       throw new Fault('bad-argument', `only POST ${controlPath} is served here`);
     const control = checkRequest(await readBody(request));
     op = control.op;
+    if (op === 'account-maintain') {
+      // Minutes for a large account: a space now and then says that somebody is at work.
+      beat = setInterval(() => {
+        if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/json' });
+        response.write(' ');
+      }, beatMs);
+    }
     const result = await perform(control, options);
     options.log.info({ op, ...subjectOf(control) }, 'admin');
     send(200, result);
@@ -120,6 +131,8 @@ async function answer(
     options.log.warn(facts, 'admin request refused');
     const message = fault.code === 'bug' ? 'the supervisor met a defect; its log says which' : fault.message;
     send(statusOf(fault), { error: fault.code satisfies FaultCode, message });
+  } finally {
+    clearInterval(beat);
   }
 }
 
@@ -134,6 +147,7 @@ async function perform(request: ControlRequest, options: AdminServerOptions): Pr
     case 'account-show':
     case 'account-remove':
     case 'account-passwd':
+    case 'account-maintain':
       return askOwner(router, request);
     case 'account-list':
       await needDomain(registry, request.domain);
@@ -244,26 +258,33 @@ function checkRequest(body: string): ControlRequest {
       throw new Fault('bad-argument', `${name} is not a whole number up to ${max}`);
     return value;
   };
-  const password = (): string => {
+  const secret = (): GivenSecret => {
+    if (raw.hash !== undefined) return { hash: text('hash', passwordBytesMax) };
     const value = text('password', passwordBytesMax);
     // RFC 4616: NUL separates the parts of PLAIN; line ends cannot be typed in IMAP quoted strings.
     if (/[\0\r\n]/.test(value))
       throw new Fault('bad-argument', 'a password cannot hold NUL or line ends; choose another');
-    return value;
+    return { password: value };
   };
   switch (raw?.op) {
     case 'account-add':
       return {
         op: raw.op,
         address: canonicalAddress(text('address')),
-        password: password(),
+        ...secret(),
         ...(raw.quotaBytes === undefined ? {} : { quotaBytes: count('quotaBytes', Number.MAX_SAFE_INTEGER) }),
       };
     case 'account-passwd':
       return {
         op: raw.op,
         address: canonicalAddress(text('address')),
-        password: password(),
+        ...secret(),
+      };
+    case 'account-maintain':
+      return {
+        op: raw.op,
+        address: canonicalAddress(text('address')),
+        task: maintenanceTask(raw.task),
       };
     case 'account-show':
     case 'account-remove':

@@ -4,6 +4,11 @@ import type { Command } from './command.ts';
 const address = [{ name: 'ADDRESS', required: true }] as const;
 const passwordStdin = {
   'password-stdin': { type: 'boolean', doc: 'Read the password from the first line of standard input.' },
+  hash: {
+    type: 'string',
+    value: 'HASH',
+    doc: 'Take a hash another server made, as "{SHA512-CRYPT}$6$…"; "-" reads it from standard input.',
+  },
 } as const;
 
 export const commands: readonly Command[] = [
@@ -33,6 +38,11 @@ export const commands: readonly Command[] = [
     options: {
       ...passwordStdin,
       quota: { type: 'string', value: 'SIZE', doc: 'What it may hold, as "2GiB". Default: account.quota.' },
+      adopt: {
+        type: 'string',
+        value: 'DIR',
+        doc: 'Move this Maildir (one that Dovecot wrote, too) into the account: UIDs, flags and keywords are kept.',
+      },
     },
     run: async (call) => (await import('./account.ts')).add(call),
   },
@@ -64,6 +74,44 @@ export const commands: readonly Command[] = [
     positionals: address,
     options: {},
     run: async (call) => (await import('./account.ts')).remove(call),
+  },
+  {
+    words: ['account', 'adopt'],
+    summary: 'Move a Maildir that stands elsewhere on the storage into an account that has no mail.',
+    more: 'One rename: nothing is copied, and it must be on the same file system. UIDs, flags, keywords and subscriptions that Dovecot gave are kept.',
+    positionals: [...address, { name: 'DIR', required: true }],
+    options: {},
+    run: async (call) => (await import('./account-maintenance.ts')).adopt(call),
+  },
+  {
+    words: ['account', 'check'],
+    summary:
+      'Verify an account: journal, folders, names and sizes of messages, index. Its sessions are ended first.',
+    more: 'One line per finding. Exit code 1 while there is damage that was not repaired.',
+    positionals: address,
+    options: {
+      deep: { type: 'boolean', doc: 'Read every message too.' },
+      repair: {
+        type: 'boolean',
+        doc: 'Mend what can be mended; what cannot is moved to "quarantine" in the account, never deleted.',
+      },
+    },
+    run: async (call) => (await import('./account-maintenance.ts')).check(call),
+  },
+  {
+    words: ['account', 'release'],
+    summary:
+      'Leave an account to Dovecot: write its UID list and keywords, and use it no more until "account resume".',
+    positionals: address,
+    options: {},
+    run: async (call) => (await import('./account-maintenance.ts')).release(call),
+  },
+  {
+    words: ['account', 'resume'],
+    summary: 'Use a released account again; what Dovecot did meanwhile is taken over.',
+    positionals: address,
+    options: {},
+    run: async (call) => (await import('./account-maintenance.ts')).resume(call),
   },
   {
     words: ['domain', 'add'],

@@ -1,22 +1,25 @@
 /** What the command line asks of the running cluster, over the admin socket: one JSON object, one answer. */
 import type { Address } from '../cluster-protocol/ids.ts';
+import type { GivenSecret } from '../cluster-protocol/link.ts';
+import type { MaintenanceTask } from '../cluster-protocol/maintenance.ts';
 
 /** Sent as the body of `POST /control`; the answer is JSON, or `{ error, message }` with status 4xx or 5xx. */
 export type ControlRequest =
-  | {
+  | ({
       readonly op: 'account-add';
       readonly address: string;
-      readonly password: string;
       readonly quotaBytes?: number;
-    }
+    } & GivenSecret)
   | { readonly op: 'account-show' | 'account-remove'; readonly address: string }
-  | { readonly op: 'account-passwd'; readonly address: string; readonly password: string }
+  | ({ readonly op: 'account-passwd'; readonly address: string } & GivenSecret)
   | {
       readonly op: 'account-list';
       readonly domain: string;
       readonly after?: string;
       readonly countMax: number;
     }
+  /** Answered with 200 before it is done: spaces come first, and `{ error, message }` when it fails. */
+  | { readonly op: 'account-maintain'; readonly address: string; readonly task: MaintenanceTask }
   | { readonly op: 'domain-add'; readonly domain: string }
   | { readonly op: 'domain-list' }
   | { readonly op: 'cluster-status' }

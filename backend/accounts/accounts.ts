@@ -4,6 +4,7 @@
  */
 import type { Address } from '../../cluster-protocol/ids.ts';
 import type { Credentials } from '../../cluster-protocol/link.ts';
+import type { MaintenanceTask } from '../../cluster-protocol/maintenance.ts';
 import type { Store } from '../store/store.ts';
 import type { ScramStart } from './scram-keys.ts';
 
@@ -52,6 +53,11 @@ export interface Accounts {
   show(address: Address): Promise<AccountSummary>;
   /** Accounts of a domain whose shard this backend owns, sorted, after `after`. */
   list(domain: string, after: string | undefined, countMax: number): Promise<readonly Address[]>;
+  /**
+   * Ends the sessions of an account and works on it while nobody has it open; who opens it meanwhile waits.
+   * @returns what the command prints, as JSON. @throws {Fault} `no-such-account`, `busy`, `bad-argument`, `storage-failed`
+   */
+  maintain(address: Address, task: MaintenanceTask): Promise<unknown>;
   /** Brings every account that `leaving` names to a standstill: sessions ended, all flushed and closed. */
   leave(leaving: (address: Address) => boolean, reason: string): Promise<void>;
   readonly openCount: number;

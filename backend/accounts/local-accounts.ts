@@ -9,11 +9,13 @@ import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import { type Address, canonicalAddress } from '../../cluster-protocol/ids.ts';
 import type { Credentials } from '../../cluster-protocol/link.ts';
+import type { MaintenanceTask } from '../../cluster-protocol/maintenance.ts';
 import type { BackendSettings } from '../settings.ts';
 import { takeFence } from '../store/fence.ts';
+import { isHandedBack } from '../store/handed-back.ts';
 import { Lane } from '../store/lane.ts';
 import { openStore } from '../store/open-store.ts';
-import type { Guard, StoreLimits } from '../store/store.ts';
+import type { Guard, Store, StoreLimits } from '../store/store.ts';
 import {
   type AccountFile,
   accountDirectory,
@@ -27,6 +29,7 @@ import type { Account, AccountSummary, Accounts, NewSecret } from './accounts.ts
 import { readImportedHash, scramIn } from './imported-hash.ts';
 import { KnownAccounts } from './known-accounts.ts';
 import { Logins, type ScramCredentials } from './logins.ts';
+import { maintain } from './maintenance.ts';
 import { OpenAccounts } from './open-accounts.ts';
 import { ScramSalts, type ScramStart } from './scram-keys.ts';
 import type { TokenVerifier } from './token-verifier.ts';
@@ -89,15 +92,7 @@ class LocalAccounts implements Accounts {
     this.#open = new OpenAccounts(
       async (address, onBroken) => {
         const guard = options.guardFor(address);
-        const file = await this.#existing(address);
-        return openStore({
-          directory: accountDirectory(root, address),
-          guard,
-          limits: this.#limitsOf(file),
-          log: log.child({ account: address }),
-          dirsync: settings['storage.dirsync'],
-          onBroken,
-        });
+        return this.#openStore(address, guard, await this.#existing(address), onBroken);
       },
       settings['account.open_max'],
       log,
@@ -208,6 +203,10 @@ class LocalAccounts implements Accounts {
   }
 
   async show(address: Address): Promise<AccountSummary> {
+    this.#guard(address);
+    if (await isHandedBack(accountDirectory(this.#options.root, address))) {
+      throw new Fault('bad-argument', 'the account is released; "postern account resume" takes it back');
+    }
     const account = await this.open(address);
     try {
       const file = await this.#existing(address);
@@ -226,6 +225,32 @@ class LocalAccounts implements Accounts {
   list(domain: string, after: string | undefined, countMax: number): Promise<readonly Address[]> {
     const count = Math.min(countMax, listCountMax);
     return listAddresses(this.#options.root, domain, after, count, (address) => this.#options.owns(address));
+  }
+
+  async maintain(address: Address, task: MaintenanceTask): Promise<unknown> {
+    const guard = this.#guard(address);
+    const file = await this.#existing(address);
+    const reason = new Fault('unavailable', 'the account is being worked on');
+    return this.#open.alone(address, reason, (signal) => {
+      // Work that takes minutes must not keep the account from moving.
+      const leaving: Guard = {
+        epoch: guard.epoch,
+        assert: () => {
+          signal.throwIfAborted();
+          guard.assert();
+        },
+      };
+      return maintain(
+        {
+          root: this.#options.root,
+          directory: accountDirectory(this.#options.root, address),
+          guard: leaving,
+          limits: this.#limitsOf(file),
+          open: () => this.#openStore(address, leaving, file),
+        },
+        task,
+      );
+    });
   }
 
   async leave(leaving: (address: Address) => boolean, reason: string): Promise<void> {
@@ -250,6 +275,23 @@ class LocalAccounts implements Accounts {
     const file = await this.#known.read(address, this.#guard(address).epoch);
     if (!file) throw new Fault('no-such-account', 'there is no such account');
     return file;
+  }
+
+  #openStore(
+    address: Address,
+    guard: Guard,
+    file: AccountFile,
+    onBroken?: (fault: Fault) => void,
+  ): Promise<Store> {
+    const { root, log, settings } = this.#options;
+    return openStore({
+      directory: accountDirectory(root, address),
+      guard,
+      limits: this.#limitsOf(file),
+      log: log.child({ account: address }),
+      dirsync: settings['storage.dirsync'],
+      ...(onBroken === undefined ? {} : { onBroken }),
+    });
   }
 
   #quotaOf(file: AccountFile): number {

@@ -3,7 +3,7 @@
  * last one leaves, the least used closed first. An account that is being
  * closed is opened again only when it is closed.
  */
-import type { Fault } from '../../base/fault.ts';
+import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import type { Address, Epoch } from '../../cluster-protocol/ids.ts';
 import type { Store } from '../store/store.ts';
@@ -49,6 +49,8 @@ export class OpenAccounts {
   readonly #open = new Map<Address, OpenAccount>();
   readonly #opening = new Map<Address, Promise<OpenAccount>>();
   readonly #closing = new Map<Address, Promise<void>>();
+  /** Ends work that has an account alone. */
+  readonly #alone = new Map<Address, AbortController>();
   /** Without sessions; the least lately used first. */
   readonly #idle = new Set<OpenAccount>();
 
@@ -104,8 +106,41 @@ export class OpenAccounts {
     for (const open of [...this.#open.values()]) {
       if (leaving(open.address)) going.push(this.#close(open, reason));
     }
+    for (const [address, stop] of this.#alone) if (leaving(address)) stop.abort(reason);
     for (const [address, closing] of this.#closing) if (leaving(address)) going.push(closing);
     await Promise.all(going);
+  }
+
+  /**
+   * Closes an account and keeps it closed while `work` runs; whoever opens it meanwhile waits.
+   * @param reason  Why its sessions end.
+   * @param work  Gets a signal that says when the account must be left.
+   * @throws {Fault} `busy` while other such work runs.
+   */
+  async alone<T>(address: Address, reason: unknown, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    for (;;) {
+      if (this.#alone.has(address)) throw new Fault('busy', 'other work on this account is under way');
+      const open = this.#open.get(address);
+      if (open) await this.#close(open, reason);
+      const busy = this.#opening.get(address) ?? this.#closing.get(address);
+      if (!busy && !this.#open.has(address)) break;
+      await busy?.catch(() => {});
+    }
+    const stop = new AbortController();
+    const working = work(stop.signal);
+    const ended = working.then(
+      () => {},
+      () => {},
+    );
+    this.#alone.set(address, stop);
+    this.#closing.set(
+      address,
+      ended.finally(() => {
+        this.#closing.delete(address);
+        this.#alone.delete(address);
+      }),
+    );
+    return working;
   }
 
   async #start(address: Address, epoch: Epoch): Promise<OpenAccount> {

@@ -2,7 +2,9 @@
 import type { ServerHttp2Stream } from 'node:http2';
 import { Fault, isFault } from '../../base/fault.ts';
 import { canonicalAddress, canonicalDomain } from '../../cluster-protocol/ids.ts';
-import { type AdminRequest, linkStatus } from '../../cluster-protocol/link.ts';
+import { type AdminRequest, type GivenSecret, linkStatus } from '../../cluster-protocol/link.ts';
+import { maintenanceTask } from '../../cluster-protocol/maintenance.ts';
+import type { NewSecret } from '../accounts/accounts.ts';
 import { answerJson, factsOf, ownerHint, statusOf } from './answers.ts';
 import type { Service, ServiceContext } from './service.ts';
 
@@ -10,6 +12,9 @@ export const adminRequestBytesMax = 64 * 1024;
 export const passwordBytesMax = 1024;
 export const accountsPerListMax = 10_000;
 const bodyMs = 10_000;
+/** Work on an account that takes longer is answered while it runs. */
+const quickMs = 1000;
+const beatMs = 10_000;
 
 /**
  * `/admin`: body JSON `AdminRequest`. 200 with the answer's JSON (`AccountSummary`, `{ accounts }`, `{ ok: true }`
@@ -20,6 +25,10 @@ export const adminService: Service = async (stream, opening, context) => {
   let request: AdminRequest | undefined;
   try {
     request = adminRequest(await readBody(stream, adminRequestBytesMax, bodyMs));
+    if (request.op === 'account-maintain') {
+      await maintainSlowly(stream, request, opening.trace, context);
+      return;
+    }
     const answer = await perform(request, context);
     if (request.op !== 'status' && request.op !== 'account-list' && request.op !== 'account-show') {
       context.log.info({ trace: opening.trace, op: request.op, account: request.address }, 'account changed');
@@ -33,14 +42,57 @@ export const adminService: Service = async (stream, opening, context) => {
     );
     const status = statusOf(error);
     const hint = status === linkStatus.notOwner && address !== undefined ? ownerHint(context, address) : {};
-    const body = isFault(error)
-      ? { error: error.code, message: error.message }
-      : { error: 'bug', message: 'the backend failed; its log says why' };
-    answerJson(stream, status, body, hint);
+    answerJson(stream, status, errorOf(error), hint);
   }
 };
 
-async function perform(request: AdminRequest, context: ServiceContext): Promise<unknown> {
+/** Work that may take minutes: the head goes out at once, then a space now and then, so that nobody gives up on it. */
+async function maintainSlowly(
+  stream: ServerHttp2Stream,
+  { address, task }: AdminRequest & { readonly op: 'account-maintain' },
+  trace: string,
+  context: ServiceContext,
+): Promise<void> {
+  const standing = context.owns(address);
+  if (!standing.ok) throw new Fault('not-owner', 'another backend owns this account', { detail: standing });
+  const working = context.accounts.maintain(address, task);
+  const early = await Promise.race([
+    working.then(
+      () => true,
+      () => true,
+    ),
+    new Promise<false>((resolve) => setTimeout(resolve, quickMs, false)),
+  ]);
+  // What fails at once is answered with the status it has.
+  if (early) {
+    answerJson(stream, linkStatus.accepted, await working);
+  } else {
+    stream.respond({ ':status': linkStatus.accepted, 'content-type': 'application/json' });
+    const beat = setInterval(() => stream.writable && stream.write(' '), beatMs);
+    const result = await working
+      .catch((error: unknown) => {
+        context.log.warn(
+          { trace, op: task.kind, account: address, ...factsOf(error) },
+          'account work failed',
+        );
+        return errorOf(error);
+      })
+      .finally(() => clearInterval(beat));
+    stream.end(JSON.stringify(result));
+  }
+  context.log.info({ trace, op: task.kind, account: address }, 'account work done');
+}
+
+function errorOf(error: unknown): { error: string; message: string } {
+  return isFault(error)
+    ? { error: error.code, message: error.message }
+    : { error: 'bug', message: 'the backend failed; its log says why' };
+}
+
+async function perform(
+  request: Exclude<AdminRequest, { op: 'account-maintain' }>,
+  context: ServiceContext,
+): Promise<unknown> {
   const { accounts } = context;
   if ('address' in request) {
     const standing = context.owns(request.address);
@@ -48,11 +100,11 @@ async function perform(request: AdminRequest, context: ServiceContext): Promise<
   }
   switch (request.op) {
     case 'account-add':
-      return await accounts.add(request.address, request.password, request.quotaBytes);
+      return await accounts.add(request.address, newSecret(request), request.quotaBytes);
     case 'account-show':
       return await accounts.show(request.address);
     case 'account-passwd':
-      await accounts.setPassword(request.address, request.password);
+      await accounts.setPassword(request.address, newSecret(request));
       return { ok: true };
     case 'account-remove':
       await accounts.remove(request.address);
@@ -86,10 +138,12 @@ export function adminRequest(body: Buffer): AdminRequest {
     case 'account-show':
     case 'account-remove':
       return { op, address: addressIn(fields) };
+    case 'account-maintain':
+      return { op, address: addressIn(fields), task: maintenanceTask(fields.task) };
     case 'account-passwd':
-      return { op, address: addressIn(fields), password: passwordIn(fields) };
+      return { op, address: addressIn(fields), ...secretIn(fields) };
     case 'account-add': {
-      const request = { op, address: addressIn(fields), password: passwordIn(fields) } as const;
+      const request = { op, address: addressIn(fields), ...secretIn(fields) } as const;
       if (fields.quotaBytes === undefined) return request;
       return { ...request, quotaBytes: countIn(fields, 'quotaBytes', Number.MAX_SAFE_INTEGER) };
     }
@@ -114,10 +168,15 @@ function addressIn(fields: Record<string, unknown>): string {
   return address;
 }
 
-function passwordIn(fields: Record<string, unknown>): string {
+function secretIn(fields: Record<string, unknown>): GivenSecret {
+  if (fields.hash !== undefined) return { hash: textIn(fields, 'hash', passwordBytesMax) };
   const password = textIn(fields, 'password', passwordBytesMax);
   if (password === '') throw new Fault('bad-syntax', 'a password cannot be empty');
-  return password;
+  return { password };
+}
+
+function newSecret(given: GivenSecret): NewSecret {
+  return 'hash' in given ? { hash: given.hash } : given.password;
 }
 
 function textIn(fields: Record<string, unknown>, name: string, bytesMax: number): string {

@@ -22,6 +22,8 @@ export interface LoadedFolder {
   readonly findings: ReplayFindings;
   readonly foreign: readonly ForeignFile[];
   readonly seen: SeenTimes;
+  /** It came from an index, which shows this. */
+  readonly indexed?: { readonly modseq: number; readonly exact: boolean };
 }
 
 /** Directory times at the last look; NaN: too fresh to tell, look again. */
@@ -31,7 +33,7 @@ export interface SeenTimes {
 }
 
 /** A change within this of the look may share its time stamp with one before it. */
-const stampMs = 20;
+export const stampMs = 20;
 
 export async function seenTimes(directory: string): Promise<SeenTimes> {
   const [cur, fresh] = await Promise.all([
@@ -88,16 +90,18 @@ export async function loadFolder(
     state.highestModseq = Math.max(state.highestModseq, meta.modseqReserved);
   }
   const last = records.findLast((record) => record.t === 'clean');
+  let differs = false;
   if (findings.unclean || !journalWhole || last?.t !== 'clean') {
     state.goneKnownFrom = state.highestModseq;
   } else if (last.c !== state.columns.count) {
     // Another program removed files while nobody looked: clients have to hear of it.
     state.highestModseq++;
     state.goneKnownFrom = state.highestModseq;
+    differs = true;
   }
   return {
     state,
-    findings,
+    findings: differs ? { ...findings, unclean: true } : findings,
     foreign: [...foreign, ...findings.foreign.map((text) => ({ directory: 'cur' as const, text }))],
     seen,
   };

@@ -63,6 +63,37 @@ export function folderOfDirectory(directory: string, bytesMax: number): string |
   }
 }
 
+/**
+ * A name for a directory that is spelled as no folder of ours: what it means where that can be told (raw UTF-8, another
+ * normal form, modified UTF-7 written in another way), else `Recovered` and its letters.
+ *
+ * @param taken  Is there a folder of this name already?
+ */
+export function spelledAnew(directory: string, bytesMax: number, taken: (name: string) => boolean): string {
+  const meant = directory
+    .replace(/^\.+/, '')
+    .split('.')
+    .map((level) => decodeModifiedUtf7(level, '.') ?? (/[^\x20-\x7e]/.test(level) ? level : undefined))
+    .join('/');
+  const plain = `Recovered/${
+    directory
+      .replace(/[^A-Za-z0-9]+/g, ' ')
+      .trim()
+      .slice(0, 60) || 'folder'
+  }`;
+  for (const base of [meant, plain]) {
+    for (let number = 1; number <= 100; number++) {
+      try {
+        const name = canonicalFolderName(number === 1 ? base : `${base} ${number}`, bytesMax);
+        if (name !== 'INBOX' && !taken(name)) return name;
+      } catch {
+        break;
+      }
+    }
+  }
+  throw new Fault('limit-reached', 'there is no name left for a folder', { detail: { directory } });
+}
+
 /** Names above `name`, nearest last: `a/b/c` → `a`, `a/b`. */
 export function parentsOf(name: string): string[] {
   const levels = name.split('/');

@@ -3,8 +3,7 @@
  * crash left unfinished, then the folders whose counts are not known.
  */
 import path from 'node:path';
-import type { Fault } from '../../base/fault.ts';
-import { errnoOf } from '../../base/fault.ts';
+import { errnoOf, Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import { AccountStore } from './account-store.ts';
 import { incarnation, takeFence } from './fence.ts';
@@ -17,6 +16,7 @@ import {
   syncDirectory,
 } from './files.ts';
 import { readMeta } from './folder-meta.ts';
+import { isHandedBack } from './handed-back.ts';
 import { openJournal } from './journal.ts';
 import { type AccountReplay, sortRecords } from './journal-replay.ts';
 import { formatMessageName, parseMessageName } from './message-name.ts';
@@ -35,9 +35,12 @@ export interface StoreOptions {
   readonly onBroken?: (fault: Fault) => void;
 }
 
-/** @throws {Fault} `not-owner`, `lease-lost`, `storage-failed`, `no-space` */
+/** @throws {Fault} `not-owner`, `lease-lost`, `storage-failed`, `no-space`, `unavailable`: released to another server */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const { directory, guard, log } = options;
+  if (await isHandedBack(directory).catch((error) => Promise.reject(storageFault(error, 'store-open')))) {
+    throw new Fault('unavailable', 'another server has this account now');
+  }
   const held = await takeFence(directory, guard, log);
   const { journal, read, lost } = await openJournal(directory, guard.epoch, incarnation, held, log);
   if (lost)
@@ -75,7 +78,10 @@ async function finishRename(maildir: string, from: string, to: string, log: Log)
     } catch (error) {
       if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
       // Another program made a folder of that name: both stay.
-      log.error({ event: 'rename-unfinished', from: name, to: target }, 'a folder was in the way of a rename');
+      log.error(
+        { event: 'rename-unfinished', from: name, to: target },
+        'a folder was in the way of a rename',
+      );
     }
   }
   await syncDirectory(maildir);

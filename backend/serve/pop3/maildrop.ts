@@ -69,7 +69,8 @@ export class Maildrop {
 
   /** RFC 1939 7: 1 to 70 characters from 0x21 to 0x7E, never given to another message. */
   uniqueId(number: number): string {
-    return `${this.#uidValidity}.${this.uid(number)}`;
+    // As Dovecot gives them unless told otherwise ("%08Xu%08Xv"): who came from there does not fetch all mail again.
+    return hex8(this.uid(number)) + hex8(this.#uidValidity);
   }
 
   delete(number: number): void {
@@ -97,4 +98,8 @@ export class Maildrop {
     const kept = [...this.#retrieved].filter((number) => !this.#deleted.has(number));
     return kept.map((number) => this.uid(number)).sort((a, b) => a - b);
   }
+}
+
+function hex8(value: number): string {
+  return value.toString(16).padStart(8, '0');
 }

@@ -1,0 +1,56 @@
+/** The real commands against a real cluster: a Maildir adopted, checked, repaired, released, resumed. */
+import { cp, readdir, truncate } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { accountDirectory } from '../../backend/accounts/account-files.ts';
+import { type DovecotRig, makeDovecot } from '../backend/store/dovecot/dovecot-rig.ts';
+import { type Cluster, startCluster } from '../support/cluster.ts';
+
+let cluster: Cluster;
+let dovecot: DovecotRig;
+
+beforeAll(async () => {
+  [cluster, dovecot] = await Promise.all([startCluster(), makeDovecot()]);
+}, 60_000);
+
+afterAll(async () => {
+  await cluster?.stop();
+  await dovecot?.remove();
+}, 60_000);
+
+test('a Maildir of Dovecot comes in with the account, is checked, repaired, released and resumed', async () => {
+  const session = await dovecot.connect();
+  for (const subject of ['one', 'two', 'three']) {
+    await session.append('INBOX', '\\Seen', '01-Mar-2019 10:00:00 +0000', `Subject: ${subject}\r\n\r\n`);
+  }
+  await session.end();
+  const root = path.join(cluster.data, 'storage');
+  const old = path.join(root, 'old');
+  await cp(dovecot.maildir, old, { recursive: true, preserveTimestamps: true });
+  const domain = cluster.account.address.split('@')[1]!;
+  const address = `adopted@${domain}`;
+
+  const wrong = await cluster
+    .command(['account', 'add', address, '--adopt', '/nowhere'])
+    .catch((error: Error) => error.message);
+  expect(wrong).toMatch(/password: \S+/);
+  expect(wrong).toContain(`postern account adopt ${address} /nowhere`);
+  expect(await cluster.command(['account', 'adopt', address, old])).toContain(
+    'adopted: 1 folders, 3 messages',
+  );
+  expect(await cluster.command(['account', 'check', address, '--deep'])).toBe(
+    `${address}: 1 folders, 3 messages, 0 damaged, 0 repaired\n`,
+  );
+
+  const cur = path.join(accountDirectory(root, address), 'Maildir/cur');
+  await truncate(path.join(cur, (await readdir(cur))[0]!), 0);
+  const found = await cluster.command(['account', 'check', address]).catch((error: Error) => error.message);
+  expect(found).toMatch(/DAMAGE Maildir\/cur\/\S+: is empty and should have \d+ bytes\n/);
+  const repaired = await cluster.command(['account', 'check', address, '--repair', '--json']);
+  expect(JSON.parse(repaired)).toMatchObject({ address, damage: 1, repaired: 1 });
+
+  expect(await cluster.command(['account', 'release', address])).toContain('released: 1 folders, 2 messages');
+  const shown = await cluster.command(['account', 'show', address]).catch((error: Error) => error.message);
+  expect(shown).toContain('the account is released');
+  expect(await cluster.command(['account', 'resume', address])).toContain('resumed: 1 folders, 2 messages');
+}, 60_000);
