@@ -7,9 +7,10 @@ import { Fault, isFault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import { Appender } from './appender.ts';
 import { DeliveryKeys } from './delivery-keys.ts';
-import { storageFault } from './files.ts';
+import { eachAtOnce, storageFault } from './files.ts';
 import { keyKeptSeconds } from './folder-state.ts';
 import { FolderTree } from './folder-tree.ts';
+import { saveIndex } from './index-file.ts';
 import type { Journal } from './journal.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { AccountReplay } from './journal-replay.ts';
@@ -116,6 +117,7 @@ export class AccountStore implements Store, StoreHost {
       if (!this.#broken) {
         await finishLateWork(folders);
         await this.#sayClean(folders);
+        await eachAtOnce(folders, saveIndex);
       }
     } catch (error) {
       this.log.warn({ event: 'close-unclean', err: error }, 'the account could not be closed cleanly');

@@ -33,6 +33,15 @@ export class DeliveryKeys {
     return this.#stored?.get(key);
   }
 
+  /** What is stored in a folder, for its index. */
+  of(mailboxId: string): KeptKey[] {
+    const kept: KeptKey[] = [];
+    for (const [key, place] of this.#stored ?? []) {
+      if (place.mailboxId === mailboxId) kept.push([key, place.uid, place.seconds]);
+    }
+    return kept;
+  }
+
   isOrphan(key: string): boolean {
     return this.#orphans?.has(key) ?? false;
   }

@@ -26,6 +26,7 @@ import {
 } from './folder-name.ts';
 import { takeIn } from './foreign-files.ts';
 import type { Publish } from './incoming.ts';
+import { loadIndexed } from './index-file.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { AccountReplay } from './journal-replay.ts';
 import { MaildirFolder } from './maildir-folder.ts';
@@ -277,7 +278,9 @@ export class FolderTree {
         if (errnoOf(error) !== 'EEXIST') throw error;
       });
     }
-    const loaded = await loadFolder(place, entry.meta, entry.records, this.#journalWhole);
+    const loaded =
+      (this.#journalWhole ? await loadIndexed(place, entry.meta, entry.records) : undefined) ??
+      (await loadFolder(place, entry.meta, entry.records, this.#journalWhole));
     const folder = new MaildirFolder(this.#host, entry.name, place, entry.meta, loaded, this.#publishInto);
     this.#host.usage.bytes += folder.sizeBytes - entry.known.bytes;
     this.#host.usage.messages += folder.count - entry.known.messages;

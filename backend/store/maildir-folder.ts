@@ -31,6 +31,8 @@ import type { StoreHost } from './store-host.ts';
 import { formatUidSet } from './uid-set.ts';
 
 const uidMax = 0xfffffffe;
+/** What a look into the directory takes, until one was measured. */
+const lookMsPerMessage = 0.003;
 let foldersMade = 0;
 
 export class MaildirFolder implements Folder {
@@ -48,6 +50,8 @@ export class MaildirFolder implements Folder {
   /** Journal records since file names last showed everything. */
   unclean: boolean;
   removed = false;
+  /** What the index file shows, if it was read. */
+  readonly indexed: LoadedFolder['indexed'];
   readonly late: LateFiles;
   readonly #cur = new DirectorySync();
   readonly #listeners = new Set<(event: FolderEvent) => void>();
@@ -71,6 +75,13 @@ export class MaildirFolder implements Folder {
     this.state = loaded.state;
     this.seen = loaded.seen;
     this.unclean = loaded.findings.unclean;
+    this.indexed = loaded.indexed;
+    if (loaded.indexed?.exact === false) {
+      // Believed for now: a look would read all names, which the index saved. It comes a little later.
+      this.ownChanges = 1;
+      this.lookedAtMs = performance.now();
+      this.lookMs = loaded.state.columns.count * lookMsPerMessage;
+    }
     this.late = new LateFiles(this);
     this.#publish = publish(this);
   }
@@ -361,15 +372,11 @@ export class MaildirFolder implements Folder {
     await copyMessages(this, target, this.existing(uids), true);
   }
 
-  async #change<T>(what: string, work: () => Promise<T>): Promise<T> {
-    try {
-      return await this.host.lane.run(async () => {
-        this.check();
-        return work();
-      });
-    } catch (error) {
-      throw this.host.failed(error, what);
-    }
+  #change<T>(what: string, work: () => Promise<T>): Promise<T> {
+    return this.host.change(what, async () => {
+      this.check();
+      return work();
+    });
   }
 }
 

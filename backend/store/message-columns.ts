@@ -40,6 +40,38 @@ export class MessageColumns {
   #namesEnd = 0;
   #namesDead = 0;
 
+  /**
+   * Columns that are there already; they are taken over, not copied.
+   * @param names  Lengths of the names and the names, one after the other.
+   */
+  static of(
+    given: Pick<MessageColumns, 'count' | 'uid' | 'size' | 'seconds' | 'flags' | 'modseq' | 'keywordSet'>,
+    names: { readonly lengths: Uint16Array; readonly bytes: Buffer },
+  ): MessageColumns {
+    const made = Object.assign(new MessageColumns(), given);
+    made.#nameBytes = names.lengths as Uint16Array<ArrayBuffer>;
+    made.#names = names.bytes as Buffer<ArrayBuffer>;
+    made.#nameAt = new Float64Array(given.count);
+    let end = 0;
+    for (let at = 0; at < given.count; at++) {
+      made.#nameAt[at] = end;
+      end += names.lengths[at]!;
+    }
+    made.#namesEnd = end;
+    return made;
+  }
+
+  /** The names, one after the other in the order of rows, and their lengths. A copy. */
+  packedNames(): { readonly lengths: Uint16Array; readonly bytes: Buffer } {
+    const bytes = Buffer.allocUnsafeSlow(this.#namesEnd - this.#namesDead);
+    let end = 0;
+    for (let at = 0; at < this.count; at++) {
+      const start = this.#nameAt[at]!;
+      end += this.#names.copy(bytes, end, start, start + this.#nameBytes[at]!);
+    }
+    return { lengths: this.#nameBytes, bytes: bytes.subarray(0, end) };
+  }
+
   /** Rows come in the order of their UIDs. */
   push(row: Row): void {
     if (this.count === this.uid.length) this.#grow();
