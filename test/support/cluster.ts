@@ -11,7 +11,15 @@ import path from 'node:path';
 import tls from 'node:tls';
 import { layoutOf } from '../../base/layout.ts';
 import { certFilesOf } from '../../certs/files.ts';
-import { answers, freePorts, type RunningProgram, startProgram, temporaryDir, waitFor } from './process.ts';
+import {
+  answers,
+  freePortRun,
+  freePorts,
+  type RunningProgram,
+  startProgram,
+  temporaryDir,
+  waitFor,
+} from './process.ts';
 
 const projectDir = path.resolve(import.meta.dirname, '../..');
 const node = path.join(projectDir, 'node_modules/.bin/node');
@@ -79,15 +87,24 @@ export interface Cluster {
 /**
  * Starts a cluster and waits for its `ready` line.
  * @param options.config  TOML after our own lines: tables and `[[plugin]]` entries.
+ * @param options.gateways  Gateway members; `ports.health` is the first one's, the others' count up.
  * @param options.files   Further files of the configuration directory: site plugins.
  */
 export async function startCluster(
-  options: { config?: string; files?: Readonly<Record<string, string>>; readyMs?: number } = {},
+  options: {
+    config?: string;
+    gateways?: number;
+    files?: Readonly<Record<string, string>>;
+    readyMs?: number;
+  } = {},
 ): Promise<Cluster> {
   const dir = await temporaryDir('cluster');
   const data = path.join(dir.path, 'var');
   const config = path.join(dir.path, 'postern.toml');
   const numbers = await freePorts(portNames.length);
+  const gateways = options.gateways ?? 1;
+  // Each gateway counts the port of its health page up.
+  numbers[portNames.indexOf('health')] = await freePortRun(gateways, numbers.slice(0, -1));
   const ports = Object.fromEntries(portNames.map((name, index) => [name, numbers[index]!])) as Record<
     PortName,
     number
@@ -97,8 +114,9 @@ export async function startCluster(
     const on = name === 'health' ? ['127.0.0.1'] : hosts;
     return `listen.${name} = [${on.map((host) => `"${host}:${ports[name]}"`).join(', ')}]`;
   });
+  const own = ['hostname = "mx.postern.test"', `gateway.count = ${gateways}`, ...listen];
   await mkdir(dir.path, { recursive: true });
-  await writeFile(config, `hostname = "mx.postern.test"\n${listen.join('\n')}\n${options.config ?? ''}\n`);
+  await writeFile(config, `${own.join('\n')}\n${options.config ?? ''}\n`);
   for (const [name, text] of Object.entries(options.files ?? {}))
     await writeFile(path.join(dir.path, name), text);
 

@@ -114,6 +114,28 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
+/** The first of `count` ports in a row that nobody listens on, none of them in `taken`. */
+export async function freePortRun(count: number, taken: readonly number[]): Promise<number> {
+  for (let tries = 0; tries < 50; tries++) {
+    const [first] = await freePorts(1);
+    const wanted = Array.from({ length: count }, (_, index) => first! + index);
+    if (wanted.some((port) => port > 65_535 || taken.includes(port))) continue;
+    const free = await Promise.all(
+      wanted.map(async (port) => {
+        const server = net.createServer().listen(port, '127.0.0.1');
+        const bound = await once(server, 'listening').then(
+          () => true,
+          () => false,
+        );
+        server.close();
+        return bound;
+      }),
+    );
+    if (free.every(Boolean)) return first!;
+  }
+  throw new Error(`no ${count} free ports in a row`);
+}
+
 /** Does whoever listens there answer `ask` with something like `wanted`, within a second? */
 export function answers(port: number, ask: string, wanted: RegExp, host = '127.0.0.1'): Promise<boolean> {
   return new Promise((resolve) => {
