@@ -2,6 +2,7 @@
 import { Fault } from '../base/fault.ts';
 import type { ImapCursor, ImapSequenceSet } from './imap-tokens.ts';
 import { decodeCharset, knowsCharset } from './mime/charset.ts';
+import { casemap } from './unicode-casemap.ts';
 
 export type SearchKey =
   | { readonly key: 'all' | 'none' }
@@ -39,9 +40,9 @@ export const searchKeysMax = 1000;
 export const searchDepthMax = 50;
 const needleCharsMax = 4096;
 
-/** Texts are compared without case: both sides pass here. */
+/** Texts are compared by i;unicode-casemap: both sides pass here. */
 export function foldText(text: string): string {
-  return text.toLowerCase();
+  return casemap(text);
 }
 
 const flags: Readonly<Record<string, readonly [flag: string, on: boolean]>> = {
@@ -67,6 +68,72 @@ export function parseSearchProgram(cursor: ImapCursor): SearchProgram {
   return parser.program();
 }
 
+/** What messages are sorted by (RFC 5256 3, RFC 5957). */
+export const sortKeys = [
+  'ARRIVAL',
+  'CC',
+  'DATE',
+  'FROM',
+  'SIZE',
+  'SUBJECT',
+  'TO',
+  'DISPLAYFROM',
+  'DISPLAYTO',
+] as const;
+export type SortKey = (typeof sortKeys)[number];
+
+export interface SortCriterion {
+  readonly by: SortKey;
+  readonly reverse: boolean;
+}
+
+export interface SortProgram extends SearchProgram {
+  readonly criteria: readonly SortCriterion[];
+}
+
+export const threadAlgorithms = ['ORDEREDSUBJECT', 'REFERENCES'] as const;
+
+export interface ThreadProgram extends SearchProgram {
+  readonly algorithm: (typeof threadAlgorithms)[number];
+}
+
+const criteriaMax = 20;
+
+/** Arguments of SORT (RFC 5256 3, RFC 5267 3). Throws as `parseSearchProgram`. */
+export function parseSortProgram(cursor: ImapCursor): SortProgram {
+  const parser = new SearchParser(cursor);
+  let returns: ReadonlySet<SearchReturn> | undefined;
+  if (!cursor.isAt('(')) {
+    if (cursor.keyword() !== 'RETURN') throw new Fault('bad-syntax', 'Missing sort criteria');
+    returns = parser.returns();
+    cursor.space();
+  }
+  const criteria: SortCriterion[] = [];
+  cursor.expect('(');
+  do {
+    let word = cursor.keyword();
+    const reverse = word === 'REVERSE';
+    if (reverse) {
+      cursor.space();
+      word = cursor.keyword();
+    }
+    const by = sortKeys.find((key) => key === word);
+    if (by === undefined) throw new Fault('bad-syntax', 'Unknown sort criterion');
+    criteria.push({ by, reverse });
+    if (criteria.length > criteriaMax) throw new Fault('limit-reached', 'Too many sort criteria');
+  } while (cursor.takeIf(' '));
+  cursor.expect(')');
+  return { ...parser.charsetAndKeys(returns), criteria };
+}
+
+/** Arguments of THREAD (RFC 5256 3). Throws as `parseSearchProgram`. */
+export function parseThreadProgram(cursor: ImapCursor): ThreadProgram {
+  const word = cursor.keyword();
+  const algorithm = threadAlgorithms.find((known) => known === word);
+  if (algorithm === undefined) throw new Fault('bad-syntax', 'Unknown threading algorithm');
+  return { ...new SearchParser(cursor).charsetAndKeys(undefined), algorithm };
+}
+
 class SearchParser {
   readonly #cursor: ImapCursor;
   #charset = 'utf-8';
@@ -83,20 +150,39 @@ class SearchParser {
     let charset: string | undefined;
     let first = this.#nextWord();
     if (first === 'RETURN') {
-      returns = this.#returns();
+      returns = this.returns();
       cursor.space();
       first = this.#nextWord();
     }
     if (first === 'CHARSET') {
       cursor.space();
-      charset = cursor.astring();
-      this.#charset = charset;
-      if (!knowsCharset(this.#charset)) {
-        throw new Fault('not-allowed', 'Unknown charset', { detail: { badCharset: true } });
-      }
+      charset = this.#takeCharset();
       cursor.space();
       first = this.#nextWord();
     }
+    return this.#keys(first, returns, charset);
+  }
+
+  /** ` charset keys` of SORT and THREAD. */
+  charsetAndKeys(returns: ReadonlySet<SearchReturn> | undefined): SearchProgram {
+    this.#cursor.space();
+    const charset = this.#takeCharset();
+    this.#cursor.space();
+    return this.#keys(this.#nextWord(), returns, charset);
+  }
+
+  #takeCharset(): string {
+    this.#charset = this.#cursor.astring();
+    if (knowsCharset(this.#charset)) return this.#charset;
+    throw new Fault('not-allowed', 'Unknown charset', { detail: { badCharset: true } });
+  }
+
+  #keys(
+    first: string | undefined,
+    returns: ReadonlySet<SearchReturn> | undefined,
+    charset: string | undefined,
+  ): SearchProgram {
+    const cursor = this.#cursor;
     const keys = [this.#key(first, 0)];
     while (cursor.takeIf(' ')) keys.push(this.#key(this.#nextWord(), 0));
     cursor.end();
@@ -112,7 +198,8 @@ class SearchParser {
     return cursor.keyword();
   }
 
-  #returns(): Set<SearchReturn> {
+  /** ` (MIN ALL)` behind RETURN. */
+  returns(): Set<SearchReturn> {
     const cursor = this.#cursor;
     const found = new Set<SearchReturn>();
     cursor.space();

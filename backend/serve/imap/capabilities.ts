@@ -24,6 +24,12 @@ export const capabilities: readonly string[] = [
   'ESEARCH', // RFC 4731
   'SEARCHRES', // RFC 5182
   'WITHIN', // RFC 5032
+  'SORT', // RFC 5256
+  'SORT=DISPLAY', // RFC 5957
+  'ESORT', // RFC 5267
+  'THREAD=ORDEREDSUBJECT', // RFC 5256
+  'THREAD=REFERENCES', // RFC 5256
+  'I18NLEVEL=1', // RFC 5255
   'OBJECTID', // RFC 8474
   'MULTIAPPEND', // RFC 3502
   'REPLACE', // RFC 8508

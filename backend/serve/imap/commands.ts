@@ -17,6 +17,7 @@ import { getQuota, getQuotaRoot, setQuota } from './quota-commands.ts';
 import { search } from './search-command.ts';
 import { check, closeFolder, examine, select, status, unselect } from './select-commands.ts';
 import type { CommandCall } from './session-options.ts';
+import { sortMessages, threadMessages } from './sort-commands.ts';
 
 /**
  * Runs a command. @returns the completion without its tag (`OK …`), or `undefined` when it comes later (IDLE).
@@ -73,6 +74,8 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   UNSELECT: { state: 'selected', expunges: false, run: unselect },
   EXPUNGE: { state: 'selected', expunges: true, uid: true, run: expunge },
   SEARCH: { state: 'selected', expunges: false, uid: true, run: search },
+  SORT: { state: 'selected', expunges: false, uid: true, run: sortMessages },
+  THREAD: { state: 'selected', expunges: false, uid: true, run: threadMessages },
   FETCH: { state: 'selected', expunges: false, uid: true, run: fetchMessages },
   STORE: { state: 'selected', expunges: false, uid: true, run: storeFlags },
   COPY: { state: 'selected', expunges: true, uid: true, run: copyMessages },

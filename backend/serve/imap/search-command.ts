@@ -32,7 +32,7 @@ export async function search(session: ImapSession, call: CommandCall): Promise<s
   if (session.stopping) return 'NO [UNAVAILABLE] Stopped';
   const numbers = byUid ? uids : uids.map((uid) => view.sequenceOf(uid));
   const modseqOf = program.modseq ? (uids: readonly number[]) => greatestModseq(view, uids) : () => undefined;
-  if (returns === undefined) await tellPlain(session, numbers, modseqOf(uids));
+  if (returns === undefined) await tellPlain(session, 'SEARCH', numbers, modseqOf(uids));
   else {
     if (returns.has('SAVE')) session.saved = savedOf(uids, returns);
     tellExtended(session, call, numbers, returns, modseqOf(toldOf(uids, returns)));
@@ -41,7 +41,7 @@ export async function search(session: ImapSession, call: CommandCall): Promise<s
 }
 
 /** UIDs that match, ascending. */
-async function matching(session: ImapSession, view: MailboxView, known: Known): Promise<number[]> {
+export async function matching(session: ImapSession, view: MailboxView, known: Known): Promise<number[]> {
   const slice = new Slice();
   const found: number[] = [];
   const open: number[] = [];
@@ -69,18 +69,20 @@ async function matching(session: ImapSession, view: MailboxView, known: Known): 
 }
 
 /** RFC 7162 3.1.5; `undefined` for no message. */
-function greatestModseq(view: MailboxView, uids: readonly number[]): number | undefined {
+export function greatestModseq(view: MailboxView, uids: readonly number[]): number | undefined {
   let greatest: number | undefined;
   for (const uid of uids) greatest = Math.max(greatest ?? 0, view.folder.modseqOf(uid) ?? 0);
   return greatest;
 }
 
-async function tellPlain(
+/** `* SEARCH 2 5` or `* SORT 5 2`. */
+export async function tellPlain(
   session: ImapSession,
+  name: 'SEARCH' | 'SORT',
   numbers: readonly number[],
   modseq: number | undefined,
 ): Promise<void> {
-  session.writer.text('* SEARCH');
+  session.writer.text(`* ${name}`);
   for (let at = 0; at < numbers.length; at += 1000) {
     session.writer.text(` ${numbers.slice(at, at + 1000).join(' ')}`);
     if (session.writer.full) await session.writer.flush();
@@ -88,7 +90,7 @@ async function tellPlain(
   session.writer.text(modseq === undefined ? '\r\n' : ` (MODSEQ ${modseq})\r\n`);
 }
 
-function tellExtended(
+export function tellExtended(
   session: ImapSession,
   { tag, byUid }: CommandCall,
   numbers: readonly number[],
@@ -107,12 +109,12 @@ function tellExtended(
 }
 
 /** RFC 5182 2.1: with MIN or MAX alone only those are saved. */
-function savedOf(uids: readonly number[], returns: ReadonlySet<SearchReturn>): readonly number[] {
+export function savedOf(uids: readonly number[], returns: ReadonlySet<SearchReturn>): readonly number[] {
   return toldOf(uids, returns);
 }
 
 /** Messages that MIN and MAX mean, or all (RFC 7162 3.1.10 has the same rule). */
-function toldOf(uids: readonly number[], returns: ReadonlySet<SearchReturn>): readonly number[] {
+export function toldOf(uids: readonly number[], returns: ReadonlySet<SearchReturn>): readonly number[] {
   if (returns.has('ALL') || returns.has('COUNT') || (!returns.has('MIN') && !returns.has('MAX'))) return uids;
   const ends = new Set<number>();
   if (returns.has('MIN') && uids.length > 0) ends.add(uids[0]!);
