@@ -10,6 +10,7 @@ import path from 'node:path';
 import { createSecureContext, type SecureContext, type SecureVersion, TLSSocket } from 'node:tls';
 import { Fault } from '../../base/fault.ts';
 import type { Deadlines } from './deadline.ts';
+import { HandshakeGate } from './handshake-gate.ts';
 
 export interface TlsContexts {
   /** @param serverName  As the client sent it, unchecked. One certificate serves all names today. */
@@ -54,9 +55,10 @@ export async function openTlsContexts(options: TlsContextsOptions): Promise<TlsC
     // A renegotiation in mid-session costs us and gives the client nothing (CVE-2011-1473); TLS 1.3 has none.
     secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
   });
+  const gate = new HandshakeGate(options.deadlines);
   return {
     contextFor: () => context,
-    startTls: (socket, alpn) => handshake(socket, alpn, context, options),
+    startTls: (socket, alpn) => handshake(socket, alpn, context, gate, options),
   };
 }
 
@@ -64,45 +66,50 @@ function handshake(
   socket: Socket,
   alpn: readonly string[],
   secureContext: SecureContext,
+  gate: HandshakeGate,
   { deadlines, handshakeMs }: TlsContextsOptions,
 ): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     if (socket.destroyed) return reject(new Fault('gone', 'the client has closed the connection'));
-    const secure = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: [...alpn] });
-    let failure: Fault | undefined;
+    let secure: TLSSocket | undefined;
     const fail = (fault: Fault): void => {
-      failure ??= fault;
       settle();
-      secure.on('error', ignore);
-      secure.destroy();
+      secure?.on('error', ignore);
+      secure?.destroy();
       socket.destroy();
-      reject(failure);
+      reject(fault);
     };
-    const deadline = deadlines.start(handshakeMs, () =>
-      fail(new Fault('deadline-passed', 'the TLS handshake took too long')),
-    );
+    const slow = (): void => fail(new Fault('deadline-passed', 'the TLS handshake took too long'));
     const broken = (error: Error): void =>
       fail(new Fault('bad-syntax', 'the TLS handshake failed', { detail: { error: error.message } }));
     const closed = (): void => fail(new Fault('gone', 'closed in the TLS handshake'));
     const done = (): void => {
       settle();
-      secure.pause();
-      resolve(secure);
+      secure!.pause();
+      resolve(secure!);
+    };
+    const start = (): void => {
+      if (socket.destroyed) return; // `close` follows
+      secure = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: [...alpn] });
+      secure.on('secure', done);
+      secure.on('error', broken);
+      // Before the handshake is done Node reports its failure here and closes; `error` comes only where a server listens.
+      secure.on('_tlsError', broken);
+      secure.on('close', closed);
     };
     const settle = (): void => {
       deadline.cancel();
-      secure.off('secure', done);
-      secure.off('error', broken);
-      secure.off('_tlsError', broken);
-      secure.off('close', closed);
+      turn.leave();
+      secure?.off('secure', done);
+      secure?.off('error', broken);
+      secure?.off('_tlsError', broken);
+      secure?.off('close', closed);
       socket.off('close', closed);
     };
-    secure.on('secure', done);
-    secure.on('error', broken);
-    // Before the handshake is done Node reports its failure here and closes; `error` comes only where a server listens.
-    secure.on('_tlsError', broken);
-    secure.on('close', closed);
+    const deadline = deadlines.start(handshakeMs, slow);
     socket.on('close', closed);
+    // A handshake tells of its end in a later turn of the loop: `turn` is there by then.
+    const turn = gate.enter(start, slow);
   });
 }
 

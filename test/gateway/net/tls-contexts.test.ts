@@ -9,6 +9,7 @@ import { openAuthority } from '../../../certs/authority.ts';
 import { certFilesOf } from '../../../certs/files.ts';
 import { edgeLeaf, ensureLeaf } from '../../../certs/leaf.ts';
 import { Deadlines } from '../../../gateway/net/deadline.ts';
+import { handshakesMax } from '../../../gateway/net/handshake-gate.ts';
 import { openTlsContexts, type TlsContextsOptions } from '../../../gateway/net/tls-contexts.ts';
 
 let directory = '';
@@ -128,6 +129,65 @@ describe('TLS', () => {
     expect(['bad-syntax', 'gone']).toContain(
       await handshake({ maxVersion: 'TLSv1.2' }, { minimum: 'TLSv1.3' }),
     );
+  });
+
+  test('a flood of handshakes that never end does not keep a client out', async () => {
+    const contexts = await openTlsContexts(optionsWith({ handshakeMs: 60_000 }));
+    const listener = net.createServer();
+    const served = new Promise<string>((resolve) => {
+      listener.on('connection', (socket) => {
+        socket.on('error', () => {});
+        contexts.startTls(socket, ['imap']).then(
+          (secure) => {
+            resolve(secure.getProtocol() ?? '');
+            secure.destroy();
+          },
+          () => {},
+        );
+      });
+    });
+    await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+    const { port } = listener.address() as net.AddressInfo;
+    const silent = Array.from({ length: handshakesMax + 10 }, () => {
+      const socket = net.connect(port, '127.0.0.1');
+      socket.on('error', () => {});
+      return socket;
+    });
+    await Promise.all(silent.map((socket) => new Promise((resolve) => socket.once('connect', resolve))));
+    const good = tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false });
+    good.on('error', () => {});
+    expect(await served).toBe('TLSv1.3');
+    for (const socket of [...silent, good]) socket.destroy();
+    listener.close();
+  }, 15_000);
+
+  test('a client that comes back resumes its session', async () => {
+    const contexts = await openTlsContexts(optionsWith());
+    const listener = net.createServer((socket) => {
+      socket.on('error', () => {});
+      contexts.startTls(socket, ['imap']).then(
+        (secure) => secure.end('hello'),
+        () => {},
+      );
+    });
+    await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+    const { port } = listener.address() as net.AddressInfo;
+    const connect = (session?: Buffer) =>
+      new Promise<{ reused: boolean; session: Buffer | undefined }>((resolve, reject) => {
+        let next: Buffer | undefined;
+        const options = { port, host: '127.0.0.1', rejectUnauthorized: false };
+        const socket = tls.connect(session === undefined ? options : { ...options, session });
+        socket.on('session', (given: Buffer) => {
+          next = given;
+        });
+        socket.on('error', reject);
+        socket.on('end', () => resolve({ reused: socket.isSessionReused(), session: next }));
+        socket.resume();
+      });
+    const first = await connect();
+    const second = await connect(first.session);
+    expect([first.reused, second.reused]).toEqual([false, true]);
+    listener.close();
   });
 
   test('a client that says nothing is cut at the deadline', async () => {
