@@ -7,13 +7,14 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
-import { readWhole, replaceDurably, storageFault } from './files.ts';
+import { readWhole, replaceDurably, replaceFile, storageFault } from './files.ts';
 import type { Guard } from './store.ts';
 
 /** This process among all that ever held an account. */
 export const incarnation = randomBytes(8).toString('hex');
 
 /**
+ * @param write  How the file is replaced.
  * @returns `held` when this process had recorded this epoch before, `taken` when it is new here,
  *   `first` when nobody had held the account.
  * @throws {Fault} `not-owner` when a greater epoch is recorded; `storage-failed`, `no-space`.
@@ -23,6 +24,7 @@ export async function takeFence(
   guard: Guard,
   log: Log,
   who = incarnation,
+  write = replaceDurably,
 ): Promise<'held' | 'taken' | 'first'> {
   guard.assert();
   const file = path.join(directory, 'owner');
@@ -38,15 +40,24 @@ export async function takeFence(
       });
     }
     if (found && found.epoch === guard.epoch && found.owner === who) return 'held';
-    await replaceDurably(
-      file,
-      `${JSON.stringify({ format: 1, epoch: guard.epoch, owner: who, pid: process.pid })}\n`,
-    );
+    await write(file, `${JSON.stringify({ format: 1, epoch: guard.epoch, owner: who, pid: process.pid })}\n`);
     guard.assert();
     return text === undefined ? 'first' : 'taken';
   } catch (error) {
     throw storageFault(error, 'fence');
   }
+}
+
+/**
+ * The same for whoever goes on to open the journal at this epoch, which syncs the directory of both. A crash in
+ * between leaves a journal under the new epoch beside the old fence: a copy, from which nobody was answered yet.
+ */
+export function takeFenceBeforeJournal(
+  directory: string,
+  guard: Guard,
+  log: Log,
+): Promise<'held' | 'taken' | 'first'> {
+  return takeFence(directory, guard, log, incarnation, replaceFile);
 }
 
 function parseOwner(text: string): { epoch: number; owner: string } | undefined {

@@ -141,13 +141,23 @@ export async function syncDirectory(name: string): Promise<void> {
   }
 }
 
+const { O_WRONLY, O_CREAT, O_TRUNC, O_DSYNC } = fs.constants;
+
 /** Replaces a small file as a whole: after a crash there is the old text or the new one. */
 export async function replaceDurably(name: string, data: string | Buffer): Promise<void> {
+  await replaceFile(name, data);
+  await syncDirectory(path.dirname(name));
+}
+
+/** As `replaceDurably`, but for a caller that syncs the directory itself: until then a crash may bring back the old text. */
+export async function replaceFile(name: string, data: string | Buffer): Promise<void> {
   const temporary = `${name}.tmp`;
-  const fd = await openFile(temporary, 'w');
+  const bytes = typeof data === 'string' ? Buffer.from(data) : data;
+  const fd = await openFile(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_DSYNC);
   try {
-    await writeAt(fd, typeof data === 'string' ? Buffer.from(data) : data, 0);
-    await dataSync(fd);
+    await writeAt(fd, bytes, 0);
+    // nothing was written, so nothing was synced
+    if (bytes.length === 0) await dataSync(fd);
   } catch (error) {
     await unlinkFile(temporary).catch(() => {});
     throw error;
@@ -155,7 +165,6 @@ export async function replaceDurably(name: string, data: string | Buffer): Promi
     closeLater(fd);
   }
   await renameFile(temporary, name);
-  await syncDirectory(path.dirname(name));
 }
 
 /**

@@ -6,7 +6,15 @@
 import path from 'node:path';
 import { errnoOf, Fault } from '../../base/fault.ts';
 import { takeOverDovecot } from './dovecot/take-over.ts';
-import { eachAtOnce, listDirectory, makeDirectory, removeTree, renameFile, syncDirectory } from './files.ts';
+import { uidListName } from './dovecot/uid-list.ts';
+import {
+  eachAtOnce,
+  listDirectory,
+  makeDirectories,
+  removeTree,
+  renameFile,
+  syncDirectory,
+} from './files.ts';
 import {
   deletedPath,
   type FolderEntry,
@@ -16,7 +24,7 @@ import {
   makeFolderDirectory,
 } from './folder-entry.ts';
 import { loadFolder } from './folder-load.ts';
-import { newMeta, readMeta, writeMeta } from './folder-meta.ts';
+import { metaName, newMeta, readMeta, writeMeta } from './folder-meta.ts';
 import {
   canonicalFolderName,
   compareFolderNames,
@@ -32,7 +40,7 @@ import type { AccountReplay } from './journal-replay.ts';
 import { MaildirFolder } from './maildir-folder.ts';
 import type { Folder, FolderInfo, SpecialUse } from './store.ts';
 import type { StoreHost } from './store-host.ts';
-import { readSubscriptions, writeSubscriptions } from './subscriptions.ts';
+import { readSubscriptions, subscriptionsName, writeSubscriptions } from './subscriptions.ts';
 
 export class FolderTree {
   readonly #host: StoreHost;
@@ -83,7 +91,7 @@ export class FolderTree {
 
   /** Reads which folders there are, and indexes those whose contents the journal does not vouch for. */
   async load(): Promise<void> {
-    const names = await listDirectory(this.#host.maildir);
+    const names = await this.#names();
     const directories = ['', ...names.filter((name) => name[0] === '.').sort()];
     const found: FolderEntry[] = [];
     await eachAtOnce(directories, async (directory) => {
@@ -96,17 +104,19 @@ export class FolderTree {
         );
         return;
       }
-      const entry = await this.#readEntry(name, directory);
+      const entry = await this.#readEntry(name, directory, directory === '' ? names : undefined);
       if (entry) found.push(entry);
     });
     for (const entry of found.sort((a, b) => compareFolderNames(a.name, b.name))) {
       this.#entries.set(entry.name, entry);
     }
-    this.#subscribed = await readSubscriptions(
-      this.#host.maildir,
-      this.#host.limits.folderNameBytesMax,
-      (name) => this.#entries.has(name),
-    );
+    if (names.includes(subscriptionsName)) {
+      this.#subscribed = await readSubscriptions(
+        this.#host.maildir,
+        this.#host.limits.folderNameBytesMax,
+        (name) => this.#entries.has(name),
+      );
+    }
     await this.#clearDebris();
     for (const entry of found) {
       this.#host.usage.bytes += entry.known.bytes;
@@ -242,12 +252,30 @@ export class FolderTree {
     this.#watchers.clear();
   }
 
-  async #readEntry(name: string, directory: string): Promise<FolderEntry | undefined> {
+  /** What is in `Maildir/`, which is made when there is none. */
+  async #names(): Promise<readonly string[]> {
+    const { maildir } = this.#host;
+    const names = await listDirectory(maildir).catch((error: unknown): string[] => {
+      if (errnoOf(error) === 'ENOENT') return [];
+      throw error;
+    });
+    for (const name of ['cur', 'new', 'tmp']) {
+      if (!names.includes(name)) await makeDirectories(path.join(maildir, name));
+    }
+    return names;
+  }
+
+  /** @param names  What is in the directory, where that is known. */
+  async #readEntry(
+    name: string,
+    directory: string,
+    names: readonly string[] | undefined,
+  ): Promise<FolderEntry | undefined> {
     const place = this.#path(directory);
-    let meta = await readMeta(place);
+    let meta = names?.includes(metaName) === false ? undefined : await readMeta(place);
     if (!meta && directory !== '' && !(await isMaildir(place))) return undefined;
     let records: readonly JournalRecord[] = (meta && this.#replay?.folders.get(meta.mailboxId)) ?? [];
-    if (!meta || meta.takeOver) {
+    if (meta ? meta.takeOver : names?.includes(uidListName) !== false) {
       const taken = await takeOverDovecot(
         { directory: place, relative: directory, meta, records, host: this.#host },
         Date.now(),
@@ -273,14 +301,14 @@ export class FolderTree {
   async #loadEntry(entry: FolderEntry): Promise<MaildirFolder> {
     if (entry.folder) return entry.folder;
     const place = this.#path(entry.directory);
-    for (const name of ['cur', 'new', 'tmp']) {
-      await makeDirectory(path.join(place, name)).catch((error: unknown) => {
-        if (errnoOf(error) !== 'EEXIST') throw error;
-      });
-    }
-    const loaded =
+    const load = async () =>
       (this.#journalWhole ? await loadIndexed(place, entry.meta, entry.records) : undefined) ??
-      (await loadFolder(place, entry.meta, entry.records, this.#journalWhole));
+      loadFolder(place, entry.meta, entry.records, this.#journalWhole);
+    const loaded = await load().catch(async (error: unknown) => {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      for (const name of ['cur', 'new', 'tmp']) await makeDirectories(path.join(place, name));
+      return load();
+    });
     const folder = new MaildirFolder(this.#host, entry.name, place, entry.meta, loaded, this.#publishInto);
     this.#host.usage.bytes += folder.sizeBytes - entry.known.bytes;
     this.#host.usage.messages += folder.count - entry.known.messages;

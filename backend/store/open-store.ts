@@ -6,7 +6,7 @@ import path from 'node:path';
 import { errnoOf, Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import { AccountStore } from './account-store.ts';
-import { incarnation, takeFence } from './fence.ts';
+import { incarnation, takeFenceBeforeJournal } from './fence.ts';
 import {
   linkFile,
   listDirectory,
@@ -41,14 +41,14 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   if (await isHandedBack(directory).catch((error) => Promise.reject(storageFault(error, 'store-open')))) {
     throw new Fault('unavailable', 'another server has this account now');
   }
-  const held = await takeFence(directory, guard, log);
+  const held = await takeFenceBeforeJournal(directory, guard, log);
   const { journal, read, lost } = await openJournal(directory, guard.epoch, incarnation, held, log);
   if (lost)
     log.error({ event: 'journal-lost', directory }, 'the journal is missing; file names are all there is');
   const maildir = path.join(directory, 'Maildir');
   try {
     const replay = sortRecords(read.records);
-    for (const name of ['cur', 'new', 'tmp']) await makeDirectories(path.join(maildir, name));
+    if (replay.rename || replay.copies.length > 0) await makeDirectories(maildir);
     // Said to be done, or the next opening would do it once more, to folders that only have the names in common.
     if (replay.rename) {
       await finishRename(maildir, replay.rename.from, replay.rename.to, log);

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { readWhole, replaceDurably } from './files.ts';
 import { compareFolderNames, directoryOf, folderOfDirectory } from './folder-name.ts';
 
+export const subscriptionsName = 'subscriptions';
 const linesMax = 100_000;
 const secondForm = 'V\t2';
 
@@ -20,7 +21,7 @@ export async function readSubscriptions(
   bytesMax: number,
   exists: (name: string) => boolean = () => false,
 ): Promise<Set<string>> {
-  const text = (await readWhole(path.join(maildir, 'subscriptions')))?.toString('latin1') ?? '';
+  const text = (await readWhole(path.join(maildir, subscriptionsName)))?.toString('latin1') ?? '';
   const lines = text.split('\n', linesMax);
   const isSecond = lines[0] === secondForm;
   const names = new Set<string>();
@@ -39,5 +40,5 @@ export function writeSubscriptions(maildir: string, names: ReadonlySet<string>):
   const lines = [...names].sort(compareFolderNames).map((name) => {
     return name === 'INBOX' ? 'INBOX\n' : `${directoryOf(name).slice(1)}\n`;
   });
-  return replaceDurably(path.join(maildir, 'subscriptions'), lines.join(''));
+  return replaceDurably(path.join(maildir, subscriptionsName), lines.join(''));
 }

@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { type FolderEvent, flagBit, type Store } from '../../../backend/store/store.ts';
@@ -425,6 +425,24 @@ describe('the right to act', () => {
       });
     }
     expect(inbox.flagsOf(1)).toBe(0);
+  });
+
+  test('an owner that fell between its journal and its fence leaves nothing to the next but what was there', async () => {
+    const inbox = await store.folder('INBOX');
+    await put(inbox, 'one');
+    await inbox.changeFlags([1], { how: 'add', flags: flagBit.flagged, keywords: ['$Label1'] });
+    await store.close();
+    const before = await readFile(path.join(bench.directory, 'journal.1'));
+    // its journal was there, and the old fence as well: a cut of power before the directory was synced
+    await writeFile(path.join(bench.directory, 'journal.5'), before);
+    store = await bench.open({ epoch: 9 });
+    const again = await store.folder('INBOX');
+    expect(again.facts(1)).toMatchObject({ flags: flagBit.flagged, keywords: ['$Label1'] });
+    expect((await put(again, 'two')).uid).toBe(2);
+    expect((await readdir(bench.directory)).filter((name) => name.startsWith('journal.'))).toEqual([
+      'journal.9',
+    ]);
+    await expect(bench.open({ epoch: 5 })).rejects.toMatchObject({ code: 'not-owner' });
   });
 
   test('a greater epoch in the owner file keeps this backend out; a former owner writes where nobody reads', async () => {
