@@ -36,7 +36,7 @@ export const backendSettings = {
     kind: 'count',
     default: 10000,
     min: 10,
-    doc: 'Accounts kept open without sessions before the least used is closed. Each holds one file descriptor: a member takes as many as the hard limit allows (ulimit -Hn), which has to be well above this.',
+    doc: 'Accounts kept open without sessions before the least used is closed. The journals of at most 1,000 of them hold a file descriptor each.',
   },
   'login.remember': {
     kind: 'duration',
