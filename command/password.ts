@@ -1,9 +1,28 @@
 /** Where a password comes from: standard input, the terminal without echo, or chance. Never the command line. */
 import { Fault } from '../base/fault.ts';
+import type { GivenSecret } from '../cluster-protocol/link.ts';
 import type { CommandCall } from './command.ts';
 import { readablePassword } from './first-account.ts';
 
 const passwordBytesMax = 1024;
+
+/**
+ * A password, or with `--hash` what another server made of one.
+ * @returns `made`: a password nobody typed, so it has to be shown. @throws {Fault} `bad-argument`
+ */
+export async function chooseSecret(
+  call: CommandCall,
+): Promise<{ given: GivenSecret; made: string | undefined }> {
+  const { hash } = call.values;
+  if (typeof hash === 'string') {
+    if (call.values['password-stdin'] === true)
+      throw new Fault('bad-argument', '--hash and --password-stdin exclude each other; give one');
+    // A hash on the command line can be seen by others of the machine: "-" keeps it off.
+    return { given: { hash: hash === '-' ? await firstLineOfInput() : hash }, made: undefined };
+  }
+  const { password, made } = await choosePassword(call);
+  return { given: { password }, made: made ? password : undefined };
+}
 
 /** @returns `made`: nobody typed it, so it has to be shown. @throws {Fault} `bad-argument` */
 export async function choosePassword(call: CommandCall): Promise<{ password: string; made: boolean }> {
