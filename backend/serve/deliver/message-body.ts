@@ -33,13 +33,19 @@ export function smallBody(stream: ServerHttp2Stream, size: number, idleMs = body
     };
     const onData = (chunk: Buffer): void => {
       receivedBytes += chunk.length;
-      if (receivedBytes > size) return fail('the message body is longer than announced');
+      if (receivedBytes > size) {
+        fail('the message body is longer than announced');
+        return;
+      }
       gathered.push(chunk);
       late.refresh();
     };
     const onClose = (): void => fail(`the message body broke off after ${receivedBytes} of ${size} bytes`);
     const onEnd = (): void => {
-      if (stream.aborted || receivedBytes !== size) return onClose();
+      if (stream.aborted || receivedBytes !== size) {
+        onClose();
+        return;
+      }
       over();
       resolve(gathered.length === 1 ? gathered[0]! : Buffer.concat(gathered, receivedBytes));
     };
