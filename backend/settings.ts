@@ -24,6 +24,11 @@ export const backendSettings = {
     default: '0B',
     doc: 'Bytes an account may hold unless it has its own quota. 0B: no limit.',
   },
+  'account.quota_messages': {
+    kind: 'count',
+    default: 0,
+    doc: 'Messages an account may hold unless it has its own quota. 0: no limit.',
+  },
   'account.folders_max': { kind: 'count', default: 2000, min: 10, doc: 'Folders an account may have.' },
   'account.sessions_max': {
     kind: 'count',

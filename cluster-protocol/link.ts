@@ -148,6 +148,13 @@ export type AdminRequest =
     } & GivenSecret)
   | { readonly op: 'account-show' | 'account-remove'; readonly address: Address }
   | ({ readonly op: 'account-passwd'; readonly address: Address } & GivenSecret)
+  /** Bytes and messages: 0 for no limit, null for the site's default, absent for what it was. */
+  | {
+      readonly op: 'account-quota';
+      readonly address: Address;
+      readonly bytes?: number | null;
+      readonly messages?: number | null;
+    }
   /** Minutes for a large account: spaces come before the answer's JSON, and `{ error, message }` may follow a 200. */
   | { readonly op: 'account-maintain'; readonly address: Address; readonly task: MaintenanceTask }
   /** Every account of the domain this backend owns (asked of each backend), sorted, after `after`, at most `countMax`. */

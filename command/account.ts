@@ -11,6 +11,7 @@ interface Summary {
   readonly address: string;
   readonly createdAt: string;
   readonly quotaBytes: number;
+  readonly quotaMessages: number;
   readonly usedBytes: number;
   readonly messages: number;
 }
@@ -80,19 +81,57 @@ export async function show(call: CommandCall): Promise<number> {
     op: 'account-show',
     address: call.positionals[0]!,
   });
-  const quota = summary.quotaBytes === 0 ? 'none' : `${summary.quotaBytes} bytes`;
-  call.print(
-    summary,
-    [
-      summary.address,
-      `  created   ${summary.createdAt}`,
-      `  messages  ${summary.messages}`,
-      `  used      ${summary.usedBytes} bytes`,
-      `  quota     ${quota}`,
-      '',
-    ].join('\n'),
-  );
+  call.print(summary, summaryText(summary));
   return exitCode.done;
+}
+
+function summaryText(summary: Summary): string {
+  const quota = [
+    ...(summary.quotaBytes === 0 ? [] : [`${summary.quotaBytes} bytes`]),
+    ...(summary.quotaMessages === 0 ? [] : [`${summary.quotaMessages} messages`]),
+  ];
+  return [
+    summary.address,
+    `  created   ${summary.createdAt}`,
+    `  messages  ${summary.messages}`,
+    `  used      ${summary.usedBytes} bytes`,
+    `  quota     ${quota.join(', ') || 'none'}`,
+    '',
+  ].join('\n');
+}
+
+/** Sets what an account may hold. */
+export async function quota(call: CommandCall): Promise<number> {
+  const { bytes, messages } = call.values;
+  if (bytes === undefined && messages === undefined)
+    throw new Fault('bad-argument', 'account quota: give --bytes or --messages, or both');
+  const summary = await askCluster<Summary>(call.where, {
+    op: 'account-quota',
+    address: call.positionals[0]!,
+    ...(typeof bytes === 'string' ? { bytes: limitOf('--bytes', bytes, parseSize, '2GiB') } : {}),
+    ...(typeof messages === 'string'
+      ? { messages: limitOf('--messages', messages, parseCount, '10000') }
+      : {}),
+  });
+  call.print(summary, summaryText(summary));
+  return exitCode.done;
+}
+
+function limitOf(
+  option: string,
+  text: string,
+  parse: (text: string) => number | undefined,
+  example: string,
+): number | null {
+  if (text === 'default') return null;
+  const value = text === 'none' ? 0 : parse(text);
+  if (value === undefined)
+    throw new Fault('bad-argument', `${option}: "${text}" is none of "${example}", "none", "default"`);
+  return value;
+}
+
+function parseCount(text: string): number | undefined {
+  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
 export async function passwd(call: CommandCall): Promise<number> {

@@ -147,6 +147,7 @@ async function perform(request: ControlRequest, options: AdminServerOptions): Pr
     case 'account-show':
     case 'account-remove':
     case 'account-passwd':
+    case 'account-quota':
     case 'account-maintain':
       return askOwner(router, request);
     case 'account-list':
@@ -280,6 +281,18 @@ function checkRequest(body: string): ControlRequest {
         address: canonicalAddress(text('address')),
         ...secret(),
       };
+    case 'account-quota': {
+      const quota = (name: 'bytes' | 'messages') =>
+        raw[name] === undefined
+          ? {}
+          : { [name]: raw[name] === null ? null : count(name, Number.MAX_SAFE_INTEGER) };
+      return {
+        op: raw.op,
+        address: canonicalAddress(text('address')),
+        ...quota('bytes'),
+        ...quota('messages'),
+      };
+    }
     case 'account-maintain':
       return {
         op: raw.op,

@@ -76,6 +76,20 @@ export const commands: readonly Command[] = [
     run: async (call) => (await import('./account.ts')).remove(call),
   },
   {
+    words: ['account', 'quota'],
+    summary: 'Set what an account may hold; counts at once. Mail that is there stays.',
+    positionals: address,
+    options: {
+      bytes: { type: 'string', value: 'SIZE', doc: 'As "2GiB"; "none"; "default" for account.quota.' },
+      messages: {
+        type: 'string',
+        value: 'COUNT',
+        doc: 'As "10000"; "none"; "default" for account.quota_messages.',
+      },
+    },
+    run: async (call) => (await import('./account.ts')).quota(call),
+  },
+  {
     words: ['account', 'adopt'],
     summary: 'Move a Maildir that stands elsewhere on the storage into an account that has no mail.',
     more: 'One rename: nothing is copied, and it must be on the same file system. UIDs, flags, keywords and subscriptions that Dovecot gave are kept.',

@@ -18,6 +18,12 @@ export type ControlRequest =
       readonly after?: string;
       readonly countMax: number;
     }
+  | {
+      readonly op: 'account-quota';
+      readonly address: string;
+      readonly bytes?: number | null;
+      readonly messages?: number | null;
+    }
   /** Answered with 200 before it is done: spaces come first, and `{ error, message }` when it fails. */
   | { readonly op: 'account-maintain'; readonly address: string; readonly task: MaintenanceTask }
   | { readonly op: 'domain-add'; readonly domain: string }

@@ -30,6 +30,8 @@ export interface AccountFile {
   readonly scram?: StoredScram | undefined;
   /** Bytes; absent: the site's default; 0: no limit. */
   readonly quotaBytes?: number | undefined;
+  /** Messages, likewise. */
+  readonly quotaMessages?: number | undefined;
 }
 
 /** @throws {Fault} `no-such-account` for what is not a canonical address: nothing else becomes a path. */
@@ -66,14 +68,16 @@ export async function readAccountFile(directory: string): Promise<AccountFile | 
 function parseAccountFile(text: string): AccountFile | undefined {
   try {
     const raw = JSON.parse(text) as Record<string, unknown>;
-    const { format, address, createdAt, credentials, scram, quotaBytes } = raw;
+    const { format, address, createdAt, credentials, scram, quotaBytes, quotaMessages } = raw;
     const good =
       format === 1 &&
       typeof address === 'string' &&
       typeof createdAt === 'string' &&
       typeof credentials === 'object' &&
       credentials !== null &&
-      (quotaBytes === undefined || (typeof quotaBytes === 'number' && quotaBytes >= 0));
+      [quotaBytes, quotaMessages].every(
+        (quota) => quota === undefined || (typeof quota === 'number' && quota >= 0),
+      );
     if (!good) return undefined;
     return {
       address,
@@ -81,6 +85,7 @@ function parseAccountFile(text: string): AccountFile | undefined {
       credentials: credentials as StoredPassword,
       ...(isStoredScram(scram) ? { scram } : {}),
       ...(typeof quotaBytes === 'number' ? { quotaBytes } : {}),
+      ...(typeof quotaMessages === 'number' ? { quotaMessages } : {}),
     };
   } catch {
     return undefined;

@@ -21,9 +21,17 @@ export interface Account {
 export interface AccountSummary {
   readonly address: Address;
   readonly createdAt: string;
+  /** 0: no limit. */
   readonly quotaBytes: number;
+  readonly quotaMessages: number;
   readonly usedBytes: number;
   readonly messages: number;
+}
+
+/** What an account may hold: 0 for no limit, null for the site's default, absent for what it was. */
+export interface QuotaChange {
+  readonly bytes?: number | null;
+  readonly messages?: number | null;
 }
 
 /** A password, or a hash of one that another server made. */
@@ -46,8 +54,10 @@ export interface Accounts {
   /** @throws {Fault} `no-such-account`, `not-owner`, `lease-lost`, `storage-failed` */
   open(address: Address): Promise<Account>;
   /** @throws {Fault} `already-exists`, `bad-name`, `bad-argument` for a password or hash that cannot be used */
-  add(address: Address, secret: NewSecret, quotaBytes?: number): Promise<AccountSummary>;
+  add(address: Address, secret: NewSecret, quota?: QuotaChange): Promise<AccountSummary>;
   setPassword(address: Address, secret: NewSecret): Promise<void>;
+  /** Counts at once, for sessions that are open too. @throws {Fault} `no-such-account`, `bad-argument` */
+  setQuota(address: Address, quota: QuotaChange): Promise<AccountSummary>;
   /** Ends its sessions and moves its directory aside (`<root>/removed/`), never deletes it. */
   remove(address: Address): Promise<void>;
   show(address: Address): Promise<AccountSummary>;

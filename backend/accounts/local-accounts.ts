@@ -25,7 +25,7 @@ import {
   removeAccount,
   writeAccountFile,
 } from './account-files.ts';
-import type { Account, AccountSummary, Accounts, NewSecret } from './accounts.ts';
+import type { Account, AccountSummary, Accounts, NewSecret, QuotaChange } from './accounts.ts';
 import { readImportedHash, scramIn } from './imported-hash.ts';
 import { KnownAccounts } from './known-accounts.ts';
 import { Logins, type ScramCredentials } from './logins.ts';
@@ -107,12 +107,15 @@ class LocalAccounts implements Accounts {
     const file = await this.#known.read(address, this.#guard(address).epoch);
     this.#guard(address);
     if (!file) return 'no-such-account';
-    const quotaBytes = this.#quotaOf(file);
-    if (quotaBytes === 0) return 'yes';
-    if (sizeBytes > quotaBytes) return 'over-quota';
+    const { bytes, messages } = this.#quotaOf(file);
+    if (bytes === 0 && messages === 0) return 'yes';
+    if (bytes > 0 && sizeBytes > bytes) return 'over-quota';
     const account = await this.open(address);
     try {
-      return account.store.usage.bytes + sizeBytes > quotaBytes ? 'over-quota' : 'yes';
+      const { usage } = account.store;
+      const over =
+        (bytes > 0 && usage.bytes + sizeBytes > bytes) || (messages > 0 && usage.messages >= messages);
+      return over ? 'over-quota' : 'yes';
     } finally {
       account.release();
     }
@@ -135,7 +138,7 @@ class LocalAccounts implements Accounts {
     return this.#open.current(address, epoch) ?? (await this.#open.open(address, epoch));
   }
 
-  async add(address: Address, secret: NewSecret, quotaBytes?: number): Promise<AccountSummary> {
+  async add(address: Address, secret: NewSecret, quota: QuotaChange = {}): Promise<AccountSummary> {
     const canonical = canonicalAddress(address);
     const guard = this.#guard(canonical);
     const file: AccountFile = {
@@ -144,7 +147,7 @@ class LocalAccounts implements Accounts {
       ...(typeof secret === 'string'
         ? await this.#logins.newCredentials(canonical, secret)
         : importedCredentials(secret.hash)),
-      ...(quotaBytes === undefined ? {} : { quotaBytes: checkedQuota(quotaBytes) }),
+      ...quotaFields({}, quota),
     };
     await createAccount(this.#options.root, file, () => this.#guard(canonical));
     this.#known.forget(canonical);
@@ -153,10 +156,26 @@ class LocalAccounts implements Accounts {
     return {
       address: canonical,
       createdAt: file.createdAt,
-      quotaBytes: this.#quotaOf(file),
+      ...this.#quotaSaid(file),
       usedBytes: 0,
       messages: 0,
     };
+  }
+
+  async setQuota(address: Address, quota: QuotaChange): Promise<AccountSummary> {
+    await this.#change(address, (file) => ({ ...file, ...quotaFields(file, quota) }));
+    const account = await this.open(address);
+    try {
+      const { quotaBytes, quotaMessages } = this.#quotaSaid(await this.#existing(address));
+      account.store.setQuota(quotaBytes, quotaMessages);
+      this.#options.log.info(
+        { event: 'quota-set', account: address, quotaBytes, quotaMessages },
+        'quota set',
+      );
+    } finally {
+      account.release();
+    }
+    return this.show(address);
   }
 
   async setPassword(address: Address, secret: NewSecret): Promise<void> {
@@ -213,7 +232,7 @@ class LocalAccounts implements Accounts {
       return {
         address,
         createdAt: file.createdAt,
-        quotaBytes: this.#quotaOf(file),
+        ...this.#quotaSaid(file),
         usedBytes: account.store.usage.bytes,
         messages: account.store.usage.messages,
       };
@@ -294,8 +313,17 @@ class LocalAccounts implements Accounts {
     });
   }
 
-  #quotaOf(file: AccountFile): number {
-    return file.quotaBytes ?? this.#options.settings['account.quota'];
+  #quotaOf(file: AccountFile): { bytes: number; messages: number } {
+    const { settings } = this.#options;
+    return {
+      bytes: file.quotaBytes ?? settings['account.quota'],
+      messages: file.quotaMessages ?? settings['account.quota_messages'],
+    };
+  }
+
+  #quotaSaid(file: AccountFile): { quotaBytes: number; quotaMessages: number } {
+    const { bytes, messages } = this.#quotaOf(file);
+    return { quotaBytes: bytes, quotaMessages: messages };
   }
 
   #limitsOf(file: AccountFile): StoreLimits {
@@ -305,8 +333,7 @@ class LocalAccounts implements Accounts {
       foldersMax: settings['account.folders_max'],
       folderNameBytesMax,
       keywordsPerFolderMax: settings['account.keywords_max'],
-      quotaBytes: this.#quotaOf(file),
-      quotaMessages: 0,
+      ...this.#quotaSaid(file),
     };
   }
 }
@@ -317,7 +344,15 @@ function importedCredentials(hash: string): Pick<AccountFile, 'credentials' | 's
   return { credentials, scram: scramIn(credentials) };
 }
 
-function checkedQuota(quotaBytes: number): number {
-  if (Number.isSafeInteger(quotaBytes) && quotaBytes >= 0) return quotaBytes;
-  throw new Fault('bad-argument', 'a quota is a whole number of bytes; 0 for no limit');
+function quotaFields(
+  before: Pick<AccountFile, 'quotaBytes' | 'quotaMessages'>,
+  { bytes, messages }: QuotaChange,
+): Pick<AccountFile, 'quotaBytes' | 'quotaMessages'> {
+  const next = (was: number | undefined, change: number | null | undefined): number | undefined => {
+    if (change === undefined) return was;
+    if (change === null) return undefined;
+    if (Number.isSafeInteger(change) && change >= 0) return change;
+    throw new Fault('bad-argument', 'a quota is a whole number; 0 for no limit');
+  };
+  return { quotaBytes: next(before.quotaBytes, bytes), quotaMessages: next(before.quotaMessages, messages) };
 }

@@ -100,7 +100,11 @@ async function perform(
   }
   switch (request.op) {
     case 'account-add':
-      return await accounts.add(request.address, newSecret(request), request.quotaBytes);
+      return await accounts.add(request.address, newSecret(request), {
+        ...(request.quotaBytes === undefined ? {} : { bytes: request.quotaBytes }),
+      });
+    case 'account-quota':
+      return await accounts.setQuota(request.address, request);
     case 'account-show':
       return await accounts.show(request.address);
     case 'account-passwd':
@@ -138,6 +142,13 @@ export function adminRequest(body: Buffer): AdminRequest {
     case 'account-show':
     case 'account-remove':
       return { op, address: addressIn(fields) };
+    case 'account-quota':
+      return {
+        op,
+        address: addressIn(fields),
+        ...quotaIn(fields, 'bytes'),
+        ...quotaIn(fields, 'messages'),
+      };
     case 'account-maintain':
       return { op, address: addressIn(fields), task: maintenanceTask(fields.task) };
     case 'account-passwd':
@@ -177,6 +188,11 @@ function secretIn(fields: Record<string, unknown>): GivenSecret {
 
 function newSecret(given: GivenSecret): NewSecret {
   return 'hash' in given ? { hash: given.hash } : given.password;
+}
+
+function quotaIn(fields: Record<string, unknown>, name: 'bytes' | 'messages'): object {
+  if (fields[name] === undefined) return {};
+  return { [name]: fields[name] === null ? null : countIn(fields, name, Number.MAX_SAFE_INTEGER) };
 }
 
 function textIn(fields: Record<string, unknown>, name: string, bytesMax: number): string {

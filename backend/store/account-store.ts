@@ -28,7 +28,7 @@ const lateWorkMs = 500;
 export class AccountStore implements Store, StoreHost {
   readonly maildir: string;
   readonly guard: Guard;
-  readonly limits: StoreLimits;
+  limits: StoreLimits;
   readonly log: Log;
   readonly dirsync: boolean;
   readonly lane = new Lane();
@@ -87,6 +87,10 @@ export class AccountStore implements Store, StoreHost {
 
   setSubscribed(name: string, subscribed: boolean): Promise<void> {
     return this.#tree.setSubscribed(name, subscribed);
+  }
+
+  setQuota(quotaBytes: number, quotaMessages: number): void {
+    this.limits = { ...this.limits, quotaBytes, quotaMessages };
   }
 
   watchFolders(listener: () => void): () => void {

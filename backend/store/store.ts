@@ -101,6 +101,8 @@ export interface Folder {
   facts(uid: number): MessageFacts | undefined;
   /** Flag bits alone, for scans. `undefined`: no such message. */
   flagsOf(uid: number): number | undefined;
+  /** When the message came into this folder, ms since 1970 (RFC 8514). `undefined`: no such message. */
+  savedDateMs(uid: number): number | undefined;
   /** Modification sequence alone, for scans. `undefined`: no such message. */
   modseqOf(uid: number): number | undefined;
   /**
@@ -146,6 +148,8 @@ export interface Store {
   settle(deliveryKey: string): Promise<void>;
   readonly usage: { readonly bytes: number; readonly messages: number };
   readonly limits: Pick<StoreLimits, 'messageBytesMax' | 'quotaBytes' | 'quotaMessages'>;
+  /** From the next change on. 0: no limit. What is over it already stays. */
+  setQuota(quotaBytes: number, quotaMessages: number): void;
   /** Told when a folder appears, goes or changes its place or subscription. */
   watchFolders(listener: () => void): () => void;
   /** Flushes what is in the background, ends watches with `gone`, closes files. */

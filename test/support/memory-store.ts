@@ -17,6 +17,7 @@ import { Fault } from '../../base/fault.ts';
 interface Message {
   facts: MessageFacts;
   bytes: Buffer;
+  savedMs: number;
 }
 
 export interface MemoryLimits {
@@ -79,6 +80,9 @@ export class MemoryFolder implements Folder {
     return this.#messages.get(uid)?.facts.flags;
   }
 
+  savedDateMs(uid: number): number | undefined {
+    return this.#messages.get(uid)?.savedMs;
+  }
   modseqOf(uid: number): number | undefined {
     return this.#messages.get(uid)?.facts.modseq;
   }
@@ -134,6 +138,7 @@ export class MemoryFolder implements Folder {
     const keywords = this.#known(facts.keywords ?? []);
     this.#messages.set(uid, {
       bytes: content,
+      savedMs: Date.now(),
       facts: {
         uid,
         size: content.length,
@@ -231,13 +236,17 @@ export class MemoryFolder implements Folder {
 }
 
 export class MemoryStore implements Store {
-  readonly limits: MemoryLimits;
+  limits: MemoryLimits;
   readonly #folders = new Map<string, MemoryFolder>();
   readonly #subscriptions = new Set<string>(['INBOX']);
 
   constructor(limits: Partial<MemoryLimits> = {}) {
     this.limits = { messageBytesMax: 50 * 1024 * 1024, quotaBytes: 0, quotaMessages: 0, ...limits };
     this.#folders.set('INBOX', new MemoryFolder(this, 'INBOX'));
+  }
+
+  setQuota(quotaBytes: number, quotaMessages: number): void {
+    this.limits = { ...this.limits, quotaBytes, quotaMessages };
   }
 
   get usage(): { bytes: number; messages: number } {

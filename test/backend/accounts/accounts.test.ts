@@ -52,7 +52,7 @@ const login = (password: string, user = demo) => accounts.verify({ mechanism: 'p
 
 describe('accounts', () => {
   test('an account is made whole, found again, and not made twice', async () => {
-    const summary = await accounts.add('Demo@POSTERN.test', 'secret', 1000);
+    const summary = await accounts.add('Demo@POSTERN.test', 'secret', { bytes: 1000 });
     expect(summary).toMatchObject({ address: demo, quotaBytes: 1000, usedBytes: 0, messages: 0 });
     await expect(accounts.add(demo, 'other')).rejects.toMatchObject({ code: 'already-exists' });
     await accounts.close();
@@ -132,7 +132,7 @@ describe('accounts', () => {
 describe('may it receive', () => {
   test('says yes, no such account, or over quota, and knows of an account made in between', async () => {
     expect(await accounts.mayReceive(demo, 1)).toBe('no-such-account');
-    await accounts.add(demo, 'x', 100);
+    await accounts.add(demo, 'x', { bytes: 100 });
     expect(await accounts.mayReceive(demo, 100)).toBe('yes');
     expect(await accounts.mayReceive(demo, 101)).toBe('over-quota');
     const account = await accounts.open(demo);
