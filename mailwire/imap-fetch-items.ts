@@ -40,7 +40,9 @@ export type FetchItem =
         | 'bodystructure'
         | 'emailid'
         | 'threadid'
-        | 'modseq';
+        | 'modseq'
+        | 'savedate'
+        | 'preview';
     }
   | SectionItem
   | BinaryItem;
@@ -59,6 +61,7 @@ const simple: Readonly<Record<string, readonly FetchItem[]>> = {
   EMAILID: [{ kind: 'emailid' }],
   THREADID: [{ kind: 'threadid' }],
   MODSEQ: [{ kind: 'modseq' }],
+  SAVEDATE: [{ kind: 'savedate' }],
   RFC822: [section('RFC822', 'all', false)],
   'RFC822.HEADER': [section('RFC822.HEADER', 'header', true)],
   'RFC822.TEXT': [section('RFC822.TEXT', 'text', false)],
@@ -125,6 +128,11 @@ function item(cursor: ImapCursor, alone: boolean): readonly FetchItem[] {
   if (name === 'BINARY' || name === 'BINARY.PEEK' || name === 'BINARY.SIZE') {
     cursor.expect('[');
     return [binarySection(cursor, name)];
+  }
+  if (name === 'PREVIEW') {
+    // LAZY allows to say "not yet"; here it is always made at once (RFC 8970 3.1).
+    cursor.takeText(' (LAZY)');
+    return [{ kind: 'preview' }];
   }
   if (name === 'BODY') return [{ kind: 'body' }];
   if (Object.hasOwn(simple, name)) return simple[name]!;

@@ -9,7 +9,14 @@ export type SearchKey =
   /** A system flag as `\Seen`, or a keyword. */
   | { readonly key: 'flag'; readonly flag: string; readonly on: boolean }
   /** Days, as ms of their midnight UTC. `sent`: by the Date field. */
-  | { readonly key: 'before' | 'on' | 'since'; readonly sent: boolean; readonly dayMs: number }
+  | {
+      readonly key: 'before' | 'on' | 'since';
+      readonly sent: boolean;
+      readonly saved?: undefined;
+      readonly dayMs: number;
+    }
+  /** RFC 8514: by the day it came into the mailbox. */
+  | { readonly key: 'before' | 'on' | 'since'; readonly saved: true; readonly dayMs: number }
   /** RFC 5032 WITHIN. */
   | { readonly key: 'older' | 'younger'; readonly seconds: number }
   | { readonly key: 'larger' | 'smaller'; readonly size: number }
@@ -238,6 +245,7 @@ class SearchParser {
     }
     switch (word) {
       case 'ALL':
+      case 'SAVEDATESUPPORTED': // every mailbox does (RFC 8514 4.3)
       case 'OLD': // no message is \Recent here (RFC 9051 dropped it): all are old, none is new
         return { key: 'all' };
       case 'NEW':
@@ -282,6 +290,10 @@ class SearchParser {
       case 'SENTON':
       case 'SENTSINCE':
         return { key: dayKeys[word], sent: true, dayMs: cursor.date() };
+      case 'SAVEDBEFORE':
+      case 'SAVEDON':
+      case 'SAVEDSINCE':
+        return { key: dayKeys[word], saved: true, dayMs: cursor.date() };
       case 'OLDER':
       case 'YOUNGER':
         return { key: word === 'OLDER' ? 'older' : 'younger', seconds: cursor.nzNumber() };
@@ -326,4 +338,7 @@ const dayKeys = {
   SENTBEFORE: 'before',
   SENTON: 'on',
   SENTSINCE: 'since',
+  SAVEDBEFORE: 'before',
+  SAVEDON: 'on',
+  SAVEDSINCE: 'since',
 } as const;

@@ -66,6 +66,14 @@ export class ImapCursor {
     return true;
   }
 
+  /** Takes this text, in any case, if it is next. */
+  takeText(text: string): boolean {
+    const next = this.#text.slice(this.#at, this.#at + text.length);
+    if (next.toUpperCase() !== text.toUpperCase()) return false;
+    this.#at += text.length;
+    return true;
+  }
+
   /** @throws {Fault} `bad-syntax` */
   expect(char: string): void {
     if (!this.takeIf(char)) throw bad(char === ' ' ? 'Missing space' : `Missing "${char}"`);

@@ -7,7 +7,7 @@ import { eachAtOnce, fullSync, renameFile, unlinkFile } from './files.ts';
 import type { Prepared, Publish } from './incoming.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { MaildirFolder } from './maildir-folder.ts';
-import { formatMessageName, hostOfNames } from './message-name.ts';
+import { formatMessageName, hostOfNames, savedNow } from './message-name.ts';
 import type { StoreHost } from './store-host.ts';
 
 const batchMax = 500;
@@ -145,6 +145,7 @@ export class Appender {
         uid,
         emailId,
         modseq,
+        savedSeconds: savedNow(facts.internalDateMs / 1000),
         deliveryKey: facts.deliveryKey,
         host: hostOfNames,
         fileBytes: size,

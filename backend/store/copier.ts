@@ -46,7 +46,8 @@ export async function copyMessages(
   await target.reserve(uids.length, uids.length + 1);
   if (move) await source.reserve(0, uids.length + 2);
   const keywordRecords = keywordsOf(source, target, uids);
-  const plans = uids.map((uid, index) => planOne(source, target, uid, index));
+  const savedSeconds = Math.floor(Date.now() / 1000);
+  const plans = uids.map((uid, index) => planOne(source, target, uid, index, savedSeconds));
   const id = randomBytes(8).toString('hex');
   const set = formatUidSet(uids);
   const kept = move ? source.keysOf(uids) : [];
@@ -62,6 +63,7 @@ export async function copyMessages(
     n: plans[0]!.newUid,
     m: plans[0]!.modseq,
     fl: plans.map((plan) => plan.name.flags),
+    d: savedSeconds,
     ...(move ? { mv: goneModseq } : {}),
     ...(kept.length > 0 ? { k: kept } : {}),
   });
@@ -96,7 +98,13 @@ export async function copyMessages(
   return plans.map((plan) => [plan.uid, plan.newUid] as const);
 }
 
-function planOne(source: MaildirFolder, target: MaildirFolder, uid: number, index: number): Plan {
+function planOne(
+  source: MaildirFolder,
+  target: MaildirFolder,
+  uid: number,
+  index: number,
+  savedSeconds: number,
+): Plan {
   const { columns } = source.state;
   const at = columns.find(uid);
   const from = columns.nameOf(at);
@@ -106,6 +114,7 @@ function planOne(source: MaildirFolder, target: MaildirFolder, uid: number, inde
     ...parsed,
     uid: target.state.uidNext + index,
     modseq: target.state.highestModseq + 1 + index,
+    savedSeconds,
     deliveryKey: undefined,
     flags: columns.flags[at]!,
   };

@@ -72,6 +72,14 @@ export class FolderState {
     };
   }
 
+  /** See `Folder.savedDateMs`. */
+  savedDateMs(uid: number): number | undefined {
+    const at = this.columns.find(uid);
+    if (at < 0) return undefined;
+    const saved = parseMessageName(this.columns.nameOf(at))?.savedSeconds;
+    return (saved ?? this.columns.seconds[at]!) * 1000;
+  }
+
   keywordsAt(at: number): readonly string[] {
     return this.words.at(this.columns.keywordSet[at]!);
   }

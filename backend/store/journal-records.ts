@@ -46,6 +46,8 @@ export type JournalRecord =
       readonly n: number;
       readonly m: number;
       readonly fl: readonly number[];
+      /** Seconds since 1970 when they came. */
+      readonly d?: number;
       readonly mv?: number;
       readonly k?: readonly KeptKey[];
     }

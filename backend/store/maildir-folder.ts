@@ -124,6 +124,10 @@ export class MaildirFolder implements Folder {
     return at < 0 ? undefined : this.state.columns.flags[at]!;
   }
 
+  savedDateMs(uid: number): number | undefined {
+    return this.state.savedDateMs(uid);
+  }
+
   modseqOf(uid: number): number | undefined {
     const at = this.state.columns.find(uid);
     return at < 0 ? undefined : this.state.columns.modseq[at]!;

@@ -3,10 +3,10 @@
  * size and its flags stand in it, so the rename that makes a message visible
  * makes all of them durable at once.
  *
- *   <seconds>.U<uid>_<email id>_M<modseq>[_K<delivery key>].<host>,S=<bytes>,W=<bytes>:2,<flags>
+ *   <seconds>.U<uid>_<email id>_M<modseq>[_D<saved>][_K<delivery key>].<host>,S=<bytes>,W=<bytes>:2,<flags>
  *
  * `seconds` is the internal date, `M` the modification sequence the message
- * was added at, `S` the bytes of the file, `W` the bytes with CRLF line ends.
+ * was added at, `D` when it came into the folder where that is not the internal date, `S` the bytes of the file, `W` the bytes with CRLF line ends.
  */
 import { hostname } from 'node:os';
 import { flagBit } from './store.ts';
@@ -17,6 +17,8 @@ export interface MessageName {
   /** 16 hex digits. */
   readonly emailId: string;
   readonly modseq: number;
+  /** Seconds since 1970 when it came into its folder; `undefined`: at the internal date. */
+  readonly savedSeconds?: number | undefined;
   /** 32 hex digits, deliveries only. */
   readonly deliveryKey: string | undefined;
   readonly host: string;
@@ -34,7 +36,7 @@ export const hostOfNames =
     .slice(0, 64) || 'localhost';
 
 const ours =
-  /^(\d{1,12})\.U(\d{1,10})_([0-9a-f]{16})_M(\d{1,16})(?:_K([0-9a-f]{32}))?\.([^,:/]{1,100}),S=(\d{1,15}),W=(\d{1,15})(?::2,([\x21-\x7e]{0,64}))?$/;
+  /^(\d{1,12})\.U(\d{1,10})_([0-9a-f]{16})_M(\d{1,16})(?:_D(\d{1,12}))?(?:_K([0-9a-f]{32}))?\.([^,:/]{1,100}),S=(\d{1,15}),W=(\d{1,15})(?::2,([\x21-\x7e]{0,64}))?$/;
 
 /** `undefined`: not a name this store gave. */
 export function parseMessageName(text: string): MessageName | undefined {
@@ -42,19 +44,26 @@ export function parseMessageName(text: string): MessageName | undefined {
   if (!found) return undefined;
   const uid = Number(found[2]);
   if (uid === 0 || uid > 0xfffffffe) return undefined;
-  const letters = found[9] ?? '';
+  const letters = found[10] ?? '';
   return {
     seconds: Number(found[1]),
     uid,
     emailId: found[3]!,
     modseq: Number(found[4]),
-    deliveryKey: found[5],
-    host: found[6]!,
-    fileBytes: Number(found[7]),
-    size: Number(found[8]),
+    savedSeconds: found[5] === undefined ? undefined : Number(found[5]),
+    deliveryKey: found[6],
+    host: found[7]!,
+    fileBytes: Number(found[8]),
+    size: Number(found[9]),
     flags: flagsOfLetters(letters),
     otherLetters: otherLettersOf(letters),
   };
+}
+
+/** What `savedSeconds` of a message is that comes into its folder now. */
+export function savedNow(seconds: number): number | undefined {
+  const now = Math.floor(Date.now() / 1000);
+  return Math.abs(now - seconds) <= 1 ? undefined : now;
 }
 
 /** Bytes of the file, as its name says; without parsing the rest. */
@@ -67,7 +76,8 @@ export function fileBytesIn(text: string): number | undefined {
 
 export function formatMessageName(name: MessageName): string {
   const key = name.deliveryKey === undefined ? '' : `_K${name.deliveryKey}`;
-  return `${name.seconds}.U${name.uid}_${name.emailId}_M${name.modseq}${key}.${name.host},S=${name.fileBytes},W=${name.size}:2,${lettersOf(name.flags, name.otherLetters)}`;
+  const saved = name.savedSeconds === undefined ? '' : `_D${name.savedSeconds}`;
+  return `${name.seconds}.U${name.uid}_${name.emailId}_M${name.modseq}${saved}${key}.${name.host},S=${name.fileBytes},W=${name.size}:2,${lettersOf(name.flags, name.otherLetters)}`;
 }
 
 /** The same file's name with other flags; everything else stays, whatever program gave it. */

@@ -111,7 +111,15 @@ async function finishCopies(maildir: string, replay: AccountReplay): Promise<voi
         const name = parseMessageName(text)!;
         // The source's name may not show its flags yet: the record knows them.
         const flags = copy.fl[newUid - copy.n] ?? name.flags;
-        const to = formatMessageName({ ...name, uid: newUid, modseq, flags, deliveryKey: undefined });
+        const savedSeconds = copy.d;
+        const to = formatMessageName({
+          ...name,
+          uid: newUid,
+          modseq,
+          flags,
+          savedSeconds,
+          deliveryKey: undefined,
+        });
         await linkFile(path.join(source, text), path.join(target, to)).catch((error: unknown) => {
           if (errnoOf(error) !== 'EEXIST') throw error;
         });

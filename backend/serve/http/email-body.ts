@@ -2,6 +2,7 @@
 import { decodeCharset, knowsCharset } from '../../../mailwire/mime/charset.ts';
 import { parseHeaderFields } from '../../../mailwire/mime/header-fields.ts';
 import { parameter } from '../../../mailwire/mime/parameters.ts';
+import { previewOf } from '../../../mailwire/mime/preview.ts';
 import type { Part } from '../../../mailwire/mime/structure.ts';
 import { decodeTransfer, transferDecoder } from '../../../mailwire/mime/transfer-encoding.ts';
 import type { OpenMessage } from '../../store/store.ts';
@@ -11,7 +12,6 @@ import { charsetOf, type EmailBodies, type EmailPart, partIdOf } from './email-p
 import { type Arguments, flagIn, integerIn, textsIn } from './jmap-arguments.ts';
 import { invalid } from './jmap-errors.ts';
 import { jmapLimits } from './jmap-limits.ts';
-import { previewOf } from './preview.ts';
 
 const defaultBodyProperties = [
   'partId',

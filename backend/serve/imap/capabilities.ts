@@ -31,6 +31,8 @@ export const capabilities: readonly string[] = [
   'THREAD=REFERENCES', // RFC 5256
   'I18NLEVEL=1', // RFC 5255
   'OBJECTID', // RFC 8474
+  'PREVIEW', // RFC 8970
+  'SAVEDATE', // RFC 8514
   'MULTIAPPEND', // RFC 3502
   'REPLACE', // RFC 8508
   'BINARY', // RFC 3516

@@ -11,7 +11,7 @@ import {
   parseFetchModifiers,
   type SectionItem,
 } from '../../../mailwire/imap-fetch-items.ts';
-import { imapDateTime } from '../../../mailwire/imap-reply.ts';
+import { bytesOf, imapDateTime, imapString } from '../../../mailwire/imap-reply.ts';
 import { parseHeaderFields, selectFields } from '../../../mailwire/mime/header-fields.ts';
 import { flagBit, type MessageFacts } from '../../store/store.ts';
 import { writeBinary } from './binary-section.ts';
@@ -27,6 +27,7 @@ import {
   openContent,
   type Range,
 } from './message-content.ts';
+import { previewText } from './preview-item.ts';
 import { changedRanges, namedUids, tellVanished } from './resync.ts';
 import { sectionPart } from './section.ts';
 import { Slice } from './session-clock.ts';
@@ -77,6 +78,7 @@ function needsOf(items: readonly FetchItem[]): Set<ContentNeed> | undefined {
   for (const item of items) {
     if (item.kind === 'envelope') needs.add('header');
     else if (item.kind === 'body' || item.kind === 'bodystructure') needs.add('part-headers');
+    else if (item.kind === 'preview') needs.add('structure');
     else if (item.kind === 'binary' || item.kind === 'binary-size') {
       open = true;
       if (item.path.length > 0) needs.add('structure');
@@ -105,7 +107,7 @@ async function fetchKnown(
         let line = `* ${at + 1} FETCH (`;
         for (let index = 0; index < items.length; index++) {
           if (index > 0) line += ' ';
-          line += knownItem(items[index]!, facts);
+          line += knownItem(items[index]!, facts, view);
         }
         session.writer.text(`${line})\r\n`);
       }
@@ -120,7 +122,7 @@ async function fetchKnown(
 }
 
 /** An item the index can answer; `''` for the others. */
-function knownItem(item: FetchItem, facts: MessageFacts): string {
+function knownItem(item: FetchItem, facts: MessageFacts, view: MailboxView): string {
   switch (item.kind) {
     case 'uid':
       return `UID ${facts.uid}`;
@@ -132,6 +134,10 @@ function knownItem(item: FetchItem, facts: MessageFacts): string {
       return `RFC822.SIZE ${facts.size}`;
     case 'emailid':
       return `EMAILID (${facts.emailId})`;
+    case 'savedate': {
+      const savedMs = view.folder.savedDateMs(facts.uid);
+      return `SAVEDATE ${savedMs === undefined ? 'NIL' : imapDateTime(savedMs)}`;
+    }
     case 'modseq':
       return `MODSEQ (${facts.modseq})`;
     case 'threadid':
@@ -244,11 +250,14 @@ async function writeMessage(
       );
     } else if (item.kind === 'section') {
       await writeSection(session, item, content);
+    } else if (item.kind === 'preview') {
+      const text = bytesOf(await previewText(content));
+      writer.text(`PREVIEW ${imapString(text, session.utf8)}`);
     } else if (item.kind === 'binary' || item.kind === 'binary-size') {
       if (!(await writeBinaryOrEnd(session, item, content))) session.unknownEncoding = true;
     } else {
       // Flags may have changed while the message was read.
-      writer.text(knownItem(item, view.folder.facts(facts.uid) ?? facts));
+      writer.text(knownItem(item, view.folder.facts(facts.uid) ?? facts, view));
     }
   }
   writer.text(')\r\n');

@@ -60,6 +60,13 @@ export function compileKey(
     case 'before':
     case 'on':
     case 'since': {
+      if (key.saved) {
+        const test = dayTest(key);
+        return simple((_, uid) => {
+          const savedMs = folder.savedDateMs(uid);
+          return savedMs !== undefined && test(savedMs);
+        });
+      }
       if (key.sent) return byText(key);
       const test = dayTest(key);
       return simple((_, uid) => {
@@ -144,7 +151,7 @@ function combined(parts: readonly Known[], settles: boolean): Known {
 }
 
 /** RFC 9051 6.4.4: dates are compared without time and zone; arrival days are days in UTC. */
-export function dayTest(key: SentKey): (ms: number) => boolean {
+export function dayTest(key: Pick<SentKey, 'key' | 'dayMs'>): (ms: number) => boolean {
   const { key: how, dayMs: day } = key;
   if (how === 'before') return (ms) => ms < day;
   if (how === 'since') return (ms) => ms >= day;
