@@ -17,6 +17,8 @@ const needed: Readonly<Record<string, string>> = {
   isync: 'mbsync',
   fetchmail: 'fetchmail',
   mutt: 'mutt',
+  mpop: 'mpop',
+  msmtp: 'msmtp',
   curl: 'curl',
   python3: 'python3',
   procps: 'ps',

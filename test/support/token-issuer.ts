@@ -17,6 +17,9 @@ interface IssuerKeyPair {
   readonly publicKey: KeyObject;
 }
 
+/** Made once: it takes a while. */
+let rsaPair: { privateKey: KeyObject; publicKey: KeyObject } | undefined;
+
 export class TokenIssuer {
   mood: IssuerMood = 'well';
   /** Requests so far. */
@@ -28,7 +31,8 @@ export class TokenIssuer {
 
   private constructor(server: http.Server) {
     this.#server = server;
-    this.addKey('rsa', 'RS256', generateKeyPairSync('rsa', { modulusLength: 2048 }));
+    rsaPair ??= generateKeyPairSync('rsa', { modulusLength: 2048 });
+    this.addKey('rsa', 'RS256', rsaPair);
     this.addKey('ec', 'ES256', generateKeyPairSync('ec', { namedCurve: 'P-256' }));
     this.addKey('ed', 'EdDSA', generateKeyPairSync('ed25519'));
   }
