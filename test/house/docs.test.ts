@@ -126,6 +126,12 @@ describe('examples', () => {
     );
   });
 
+  test('both ways of single sign-on are configurations without a mistake', () => {
+    const examples = blocks('docs/howto/single-sign-on.md', 'toml');
+    expect(examples).toHaveLength(2);
+    for (const toml of examples) expect(checkConfig(toml)).toMatch(/: good\n/);
+  });
+
   test('the plugin on the page loads, and its options are read', () => {
     const page = 'docs/howto/write-a-plugin.md';
     writeFileSync(path.join(dir, 'no-test-net.ts'), blocks(page, 'ts')[0]!);
