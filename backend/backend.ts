@@ -3,10 +3,9 @@
  * leaves in order. Started by the supervisor (`base/member.ts`).
  */
 import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { emptyConfig, parseConfig, readSettings } from '../base/config-file.ts';
-import { errnoOf, Fault } from '../base/fault.ts';
+import { readConfigFile, readSettings } from '../base/config-file.ts';
+import { Fault } from '../base/fault.ts';
 import { layoutOf, storageRootOf } from '../base/layout.ts';
 import { openLog } from '../base/log.ts';
 import {
@@ -16,6 +15,7 @@ import {
   onDrain,
   tellSupervisor,
 } from '../base/member.ts';
+import { release } from '../base/release.ts';
 import { type MemberRecord, protocolVersion } from '../cluster-protocol/link.ts';
 import { checkLoginSettings, loginSettings } from '../cluster-protocol/login-settings.ts';
 import { connectEmbeddedRegistry } from '../cluster-protocol/registry/embedded-client.ts';
@@ -60,7 +60,7 @@ let stop: (reason: string) => Promise<void> = async () => {};
 
 async function start(memberStart: MemberStart): Promise<void> {
   const layout = layoutOf(memberStart.data);
-  const config = await readConfig(memberStart.config);
+  const config = await readConfigFile(memberStart.config);
   const settings = readSettings(config, backendSettings);
   const leases = readSettings(config, clusterSettings);
   const logins = readSettings(config, loginSettings);
@@ -107,7 +107,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     incarnation: randomBytes(8).toString('hex'),
     pid: process.pid,
     process: processIdentity(),
-    release: await release(),
+    release,
   };
   const joined = await joinCluster({
     registry,
@@ -176,21 +176,6 @@ async function loginSecret(registry: Registry): Promise<Buffer> {
   const entry = await registry.get(key);
   if (entry === undefined) throw new Fault('registry-failed', 'the registry lost the login secret');
   return Buffer.from(entry.value, 'base64');
-}
-
-async function readConfig(file: string) {
-  if (file === '') return emptyConfig;
-  try {
-    return parseConfig(await readFile(file, 'utf8'), path.basename(file));
-  } catch (error) {
-    if (errnoOf(error) === '') throw error;
-    throw new Fault('bad-config', `${file}: cannot be read (${errnoOf(error)})`, { cause: error });
-  }
-}
-
-async function release(): Promise<string> {
-  const text = await readFile(path.join(import.meta.dirname, '..', 'package.json'), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }
 
 /** @throws {Fault} `deadline-passed` */

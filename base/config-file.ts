@@ -3,8 +3,10 @@
  * line: the TOML parser keeps no positions, so the line of a key is looked up
  * in the text again, which only happens when there is something to say.
  */
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { parse, TomlError } from 'smol-toml';
-import { Fault } from './fault.ts';
+import { errnoOf, Fault } from './fault.ts';
 import { type Place, readSetting, type SettingsTable, type ValuesOf } from './settings.ts';
 
 /** One `[[plugin]]` of the file, not yet checked against the plugin's own options. */
@@ -51,6 +53,21 @@ export function parseConfig(text: string, name: string): ConfigFile {
 
 /** What stands when there is no configuration file. */
 export const emptyConfig: ConfigFile = { name: '', root: {}, place: (key) => key, plugins: undefined };
+
+/**
+ * The configuration a member was started with.
+ * @param file  Empty for none.
+ * @throws {Fault} `bad-config`
+ */
+export async function readConfigFile(file: string): Promise<ConfigFile> {
+  if (file === '') return emptyConfig;
+  try {
+    return parseConfig(await readFile(file, 'utf8'), path.basename(file));
+  } catch (error) {
+    if (errnoOf(error) === '') throw error;
+    throw new Fault('bad-config', `${file}: cannot be read (${errnoOf(error)})`, { cause: error });
+  }
+}
 
 function readPlugins(raw: unknown, place: Place): readonly PluginEntry[] | undefined {
   if (raw === undefined) return undefined;

@@ -1,10 +1,10 @@
 /** Runs what was typed, and turns every failure into one line and an exit code. */
 import { Fault } from '../base/fault.ts';
+import { release } from '../base/release.ts';
 import { type CommandCall, exitCode } from './command.ts';
 import { commands } from './commands.ts';
 import { commandPage, helpOf, overview } from './help.ts';
 import { parseCommand } from './parse.ts';
-import { release } from './release.ts';
 
 /** @param args  What stands after `postern`. @returns The exit code. */
 export async function main(args: readonly string[]): Promise<number> {

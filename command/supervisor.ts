@@ -8,6 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { errnoOf, Fault, isFault } from '../base/fault.ts';
 import { flushLog, type Log, openLog } from '../base/log.ts';
+import { release } from '../base/release.ts';
 import type { AdminRequest, MemberRecord } from '../cluster-protocol/link.ts';
 import { type EmbeddedRegistry, openEmbeddedRegistry } from '../cluster-protocol/registry/embedded-server.ts';
 import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
@@ -23,7 +24,6 @@ import { ensureFirstAccount, ensureFirstDomain } from './first-account.ts';
 import { type Addresses, MemberProcess, type MemberRole } from './member-process.ts';
 import { ProcessRecord } from './process-record.ts';
 import { readyScreen } from './ready-screen.ts';
-import { release } from './release.ts';
 
 /** A member that ends this often before it is ready, while the cluster starts, will not make it. */
 const failedStartsMax = 3;

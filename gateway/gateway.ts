@@ -4,13 +4,12 @@
  * opened side by side.
  */
 import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import type { SecureVersion } from 'node:tls';
-import { emptyConfig, parseConfig, readSettings } from '../base/config-file.ts';
-import { errnoOf, Fault } from '../base/fault.ts';
+import { readConfigFile, readSettings } from '../base/config-file.ts';
+import { Fault } from '../base/fault.ts';
 import { type DataLayout, layoutOf } from '../base/layout.ts';
 import { flushLog, type Log, openLog } from '../base/log.ts';
 import {
@@ -20,6 +19,7 @@ import {
   onDrain,
   tellSupervisor,
 } from '../base/member.ts';
+import { release } from '../base/release.ts';
 import { parseAddress } from '../base/settings.ts';
 import { certFilesOf } from '../certs/files.ts';
 import { type MemberRecord, protocolVersion } from '../cluster-protocol/link.ts';
@@ -59,7 +59,7 @@ let stopping = false;
 
 async function start(memberStart: MemberStart): Promise<void> {
   const layout = layoutOf(memberStart.data);
-  const config = await readConfig(memberStart.config);
+  const config = await readConfigFile(memberStart.config);
   const settings = readSettings(config, gatewaySettings);
   const { 'cluster.lease': leaseMs } = readSettings(config, clusterSettings);
   const sasl = saslOffer(readSettings(config, loginSettings));
@@ -188,7 +188,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     incarnation: randomBytes(8).toString('hex'),
     pid: process.pid,
     process: processIdentity(),
-    release: await release(),
+    release,
   };
   const membership = joinAsGateway(registry, record, leaseMs, log);
   stop = async (reason) => {
@@ -274,21 +274,6 @@ function surviveDefects(log: Log): void {
     log.error({ error: error instanceof Error ? error.stack : String(error), origin }, 'defect');
     if (++defects > defectsPerMinuteMax) process.exit(1);
   });
-}
-
-async function readConfig(file: string) {
-  if (file === '') return emptyConfig;
-  try {
-    return parseConfig(await readFile(file, 'utf8'), path.basename(file));
-  } catch (error) {
-    if (errnoOf(error) === '') throw error;
-    throw new Fault('bad-config', `${file}: cannot be read (${errnoOf(error)})`, { cause: error });
-  }
-}
-
-async function release(): Promise<string> {
-  const text = await readFile(path.join(import.meta.dirname, '..', 'package.json'), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }
 
 onDrain((reason) => {

@@ -3,8 +3,7 @@
  * their counters themselves, so their number and their labels are bounded here.
  */
 import { Counter } from 'prom-client';
-import type { Chain } from '../plugin-host/chain.ts';
-import type { ChainMetrics } from '../plugin-host/open-chain.ts';
+import type { Chain, ChainMetrics } from '../plugin-host/chain.ts';
 import type { Metrics } from './metrics.ts';
 
 const countersMax = 500;

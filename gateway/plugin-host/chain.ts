@@ -25,3 +25,8 @@ export interface Chain {
   wants(question: Question): boolean;
   close(): Promise<void>;
 }
+
+/** Where counts go. `postern_plugin_…_total` with labels; must be cheap and must not throw. */
+export interface ChainMetrics {
+  count(name: string, labels: Readonly<Record<string, string>>, amount: number): void;
+}

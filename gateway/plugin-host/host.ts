@@ -1,8 +1,8 @@
 /** What the chain lends its plugins: counters they share, a queue, a log with their name, metrics. */
 import type { Log } from '../../base/log.ts';
 import type { Gauge, PluginHost, WindowCounter } from '../plugins/api.ts';
+import type { ChainMetrics } from './chain.ts';
 import { gauge, windowCounter } from './counters.ts';
-import type { ChainMetrics } from './open-chain.ts';
 import { openQueue } from './queue.ts';
 
 /** Names of counters, of gauges, and of metrics of one plugin. */

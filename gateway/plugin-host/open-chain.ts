@@ -9,17 +9,12 @@ import type { Log } from '../../base/log.ts';
 import type { Message, PluginWork, Question, Report, Verdict } from '../plugins/api.ts';
 import type { Session } from '../session/session.ts';
 import { afterAnswer, type Breaker, closedBreaker, mayAsk } from './breaker.ts';
-import type { Chain, ChainVerdict } from './chain.ts';
+import type { Chain, ChainMetrics, ChainVerdict } from './chain.ts';
 import { openHost } from './host.ts';
 import { type LoadedPlugin, loadPlugin } from './load.ts';
 import { viewOf } from './message-view.ts';
 import { readVerdict } from './verdict.ts';
 import { startWatchdog, type Watchdog } from './watchdog.ts';
-
-/** Where counts go. `postern_plugin_…_total` with labels; must be cheap and must not throw. */
-export interface ChainMetrics {
-  count(name: string, labels: Readonly<Record<string, string>>, amount: number): void;
-}
 
 /** Longest an answer is held back, however many plugins ask for it. */
 export const throttleSumMsMax = 30_000;

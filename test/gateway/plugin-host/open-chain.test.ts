@@ -4,7 +4,8 @@ import type { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { PluginEntry } from '../../../base/config-file.ts';
 import { silentLog } from '../../../base/log.ts';
-import { type ChainMetrics, openChain } from '../../../gateway/plugin-host/open-chain.ts';
+import type { ChainMetrics } from '../../../gateway/plugin-host/chain.ts';
+import { openChain } from '../../../gateway/plugin-host/open-chain.ts';
 import { temporaryDir } from '../../support/process.ts';
 import { entry, message, quietWire, rememberingLog, session, writePlugins } from './fixtures.ts';
 
