@@ -8,7 +8,7 @@ import { afterDeath, restartAtFirst, restartDelayMsMax } from '../../command/res
 const mistakes = [
   { typed: 'strat', said: 'there is no command "strat"; did you mean "start"?' },
   { typed: 'frobnicate', said: 'there is no command "frobnicate"; see "postern --help"' },
-  { typed: 'account', said: '"account" needs one more word: add, list, show, passwd, remove' },
+  { typed: 'account', said: /^"account" needs one more word: add, list, show, passwd, remove\b/ },
   { typed: 'account lst', said: 'there is no command "account lst"; did you mean "account list"?' },
   { typed: 'account add', said: /^account add: ADDRESS is missing/ },
   { typed: 'account add a@b c@d', said: /"c@d" is one word too many/ },

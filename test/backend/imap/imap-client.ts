@@ -85,7 +85,7 @@ export class ImapClient implements Transport {
 
   /** What came until `done` says how many bytes of it are wanted, or the session ended. */
   async until(done: (received: string) => number): Promise<string> {
-    const deadline = Date.now() + 10_000;
+    const deadline = Date.now() + 40_000;
     for (;;) {
       const end = this.ended ? this.#received.length : done(this.#received);
       if (end > 0 || this.ended) {
