@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
-/** Package → a program it brings. */
+/** Package → a program it brings, by its name or where it lies outside PATH. */
 const needed: Readonly<Record<string, string>> = {
   'clamav-daemon': 'clamd',
   spamassassin: 'spamassassin',
@@ -23,6 +23,8 @@ const needed: Readonly<Record<string, string>> = {
   python3: 'python3',
   procps: 'ps',
   iproute2: 'ip',
+  'dovecot-imapd': '/usr/lib/dovecot/imap',
+  openssl: 'openssl',
   'etcd-server': 'etcd',
   'etcd-client': 'etcdctl',
 };
@@ -35,7 +37,7 @@ export const aptLine = `apt-get install -y --no-install-recommends ${[...Object.
 export function missingPackages(): string[] {
   const has = (program: string): boolean =>
     [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/bin', '/bin'].some(
-      (place) => place !== '' && existsSync(path.join(place, program)),
+      (place) => place !== '' && existsSync(path.resolve(place, program)),
     );
   const programs = Object.entries(needed).filter(([, program]) => !has(program));
   const perl = Object.entries(modules).filter(

@@ -9,6 +9,7 @@ import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { requireDebianPackages } from '../../../support/debian.ts';
 
 const run = promisify(execFile);
 const imapProgram = '/usr/lib/dovecot/imap';
@@ -41,6 +42,7 @@ export interface DovecotRig {
 }
 
 export async function makeDovecot(): Promise<DovecotRig> {
+  await requireDebianPackages(['dovecot-imapd']);
   const top = await mkdtemp(path.join(tmpdir(), 'postern-dovecot-'));
   await chmod(top, 0o755);
   const directory = path.join(top, 'account');
