@@ -15,6 +15,7 @@ import {
   onDrain,
   tellSupervisor,
 } from '../base/member.ts';
+import { giveMemoryBackWhenQuiet } from '../base/quiet-memory.ts';
 import { release } from '../base/release.ts';
 import { type MemberRecord, protocolVersion } from '../cluster-protocol/link.ts';
 import { checkLoginSettings, loginSettings } from '../cluster-protocol/login-settings.ts';
@@ -157,6 +158,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     { address: links.address, shards: joined.holdings.shardsHeld, ms: Math.round(performance.now()) },
     'ready',
   );
+  giveMemoryBackWhenQuiet(log);
   tellSupervisor({ word: 'ready', addresses: { link: [links.address] } });
 }
 

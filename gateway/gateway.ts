@@ -19,6 +19,7 @@ import {
   onDrain,
   tellSupervisor,
 } from '../base/member.ts';
+import { giveMemoryBackWhenQuiet } from '../base/quiet-memory.ts';
 import { release } from '../base/release.ts';
 import { parseAddress } from '../base/settings.ts';
 import { certFilesOf } from '../certs/files.ts';
@@ -212,6 +213,7 @@ async function start(memberStart: MemberStart): Promise<void> {
   const addresses = addressesOf(listeners);
   if (health.length > 0) addresses.health = health.map((server) => server.address);
   log.info({ addresses, ms: Math.round(performance.now()) }, 'ready');
+  giveMemoryBackWhenQuiet(log);
   tellSupervisor({ word: 'ready', addresses });
 }
 
