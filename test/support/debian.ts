@@ -23,7 +23,6 @@ const needed: Readonly<Record<string, string>> = {
   xfsprogs: 'xfs_io',
   offlineimap3: 'offlineimap',
   getmail6: 'getmail',
-  mpop: 'mpop',
   python3: 'python3',
   procps: 'ps',
   iproute2: 'ip',
