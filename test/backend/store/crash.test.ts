@@ -2,8 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import path from 'node:path';
 import { expect, test } from '@jest/globals';
-import { type ChildLine, CrashModel, type Found } from './crash-model.ts';
-import { type Bench, makeBench, textOf } from './store-fixture.ts';
+import { look } from './crash-look.ts';
+import { type ChildLine, CrashModel } from './crash-model.ts';
+import { type Bench, makeBench } from './store-fixture.ts';
 
 const rounds = Number(process.env.POSTERN_CRASH_ROUNDS ?? 30);
 const childFile = path.join(import.meta.dirname, 'crash-child.ts');
@@ -38,24 +39,6 @@ async function runUntilKilled(
     .map((line) => JSON.parse(line) as ChildLine);
 }
 
-async function look(bench: Bench, epoch: number): Promise<Found[]> {
-  const store = await bench.open({ epoch });
-  const found: Found[] = [];
-  for (const { name } of store.listFolders()) {
-    const folder = await store.folder(name);
-    for (const uid of folder.uids()) {
-      const text = await textOf(folder, uid);
-      const id = Number(/^id:(\d+)\r\n/.exec(text)?.[1]);
-      expect(text.length).toBe(id % 13 === 0 ? 400_000 : 300);
-      expect(folder.facts(uid)!.size).toBe(text.length);
-      found.push({ folder: name, uid, id, flags: folder.flagsOf(uid)! });
-    }
-  }
-  // Every other time the account is left as if this process had been killed too.
-  if (epoch % 4 === 0) await store.close();
-  return found;
-}
-
 test(`killed ${rounds} times in the midst of its work, an account keeps every promise`, async () => {
   const bench = await makeBench();
   const model = new CrashModel();
@@ -66,7 +49,10 @@ test(`killed ${rounds} times in the midst of its work, an account keeps every pr
       seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
       const lines = await runUntilKilled(bench, round * 2 - 1, seed, model.retries, 3 + (seed % 120));
       acknowledged += lines.filter((line) => 'ack' in line).length;
-      const complaints = model.round(lines, await look(bench, round * 2));
+      const store = await bench.open({ epoch: round * 2 });
+      const complaints = model.round(lines, await look(store));
+      // Every other time the account is left as if this process had been killed too.
+      if (round % 2 === 0) await store.close();
       expect({ round, complaints }).toEqual({ round, complaints: [] });
     }
     expect(acknowledged).toBeGreaterThan(rounds * 5);
