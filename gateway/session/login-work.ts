@@ -40,8 +40,6 @@ export class LoginWork {
   readonly #session: MutableSession;
   #startedMs = 0;
   #attempt: LoginAttempt = { user: '', mechanism: '' };
-  /** The chain has let the exchange that goes on pass: its later steps are the same login. */
-  #passed = false;
 
   constructor(parts: LoginWorkParts, session: MutableSession) {
     this.#parts = parts;
@@ -52,15 +50,15 @@ export class LoginWork {
   async perform(step: LoginStep, dialog: LoginDialog): Promise<DialogStep | Opened> {
     const { login } = step;
     const account = accountOf(login.user);
-    const first = !this.#passed;
-    if (first) {
+    // The later steps of a SCRAM exchange are the login the chain was asked about at its first.
+    const goesOn = step.do === 'scram-proof' || (step.do === 'login' && 'authMessage' in step.login);
+    if (!goesOn) {
       this.#startedMs = performance.now();
       // What plugins see: the canonical name, or what was typed.
       this.#attempt = { user: account ?? login.user.slice(0, typedCharsMax), mechanism: login.mechanism };
     }
-    this.#passed = false;
     if (step.do === 'login-failed') return this.#failed('credentials', dialog);
-    if (first) {
+    if (!goesOn) {
       const verdict = await this.#parts.chain.ask('login', this.#session, this.#attempt);
       if (isRefusal(verdict)) {
         this.#note('refused');
@@ -88,7 +86,6 @@ export class LoginWork {
   async #scramStart(account: Address, dialog: LoginDialog): Promise<DialogStep> {
     const record = await this.#parts.router.scramStart(this.#session, account);
     if (record === 'unavailable') return this.#unavailable(dialog);
-    this.#passed = true;
     return dialog.salted(record);
   }
 
@@ -96,7 +93,6 @@ export class LoginWork {
     const proven = await this.#parts.router.scramProof(this.#session, scramCredentials(account, login));
     if (proven === 'unavailable') return this.#unavailable(dialog);
     if (proven === 'no') return this.#failed('credentials', dialog);
-    this.#passed = true;
     return dialog.proven(proven.signature);
   }
 

@@ -54,7 +54,7 @@ test.each(rows)(
     issuer.mood = 'silent';
     const startedMs = performance.now();
     expect(await logIn(protocol, token)).toMatchObject({ ok: false, line: later, challenges: [] });
-    expect(performance.now() - startedMs).toBeLessThan(2000);
+    expect(performance.now() - startedMs).toBeLessThan(5000);
     const lines = await open(protocol);
     const plain = await lines.authenticate('PLAIN', `\0${address}\0${password}`, () => '');
     lines.end();

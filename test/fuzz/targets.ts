@@ -1,9 +1,12 @@
 /** What is fuzzed: each parser that reads bytes of strangers, with seeds that reach into it. */
 
+import { readImportedHash } from '../../backend/accounts/imported-hash.ts';
+import { readSignedToken } from '../../backend/accounts/json-web-token.ts';
 import { canonicalAddress as accountAddress } from '../../cluster-protocol/ids.ts';
 import { basicCredentials } from '../../gateway/http/basic-auth.ts';
 import { targetOf } from '../../gateway/http/request-target.ts';
 import { canonicalAddress as clientAddress } from '../../gateway/net/address.ts';
+import { parseBearerMessage } from '../../gateway/session/bearer-token.ts';
 import { startSasl } from '../../gateway/session/sasl.ts';
 import { DataReceiver } from '../../gateway/smtp/data-receiver.ts';
 import { ImapCommandReader, type ImapPiece } from '../../mailwire/imap-command-reader.ts';
@@ -21,6 +24,8 @@ import { structureOf } from '../../mailwire/mime/structure.ts';
 import { decodeBody } from '../../mailwire/mime/transfer-encoding.ts';
 import { decodeModifiedUtf7, encodeModifiedUtf7 } from '../../mailwire/modified-utf7.ts';
 import { readProxyHeader } from '../../mailwire/proxy-header.ts';
+import { saslPrep } from '../../mailwire/sasl-prep.ts';
+import { parseClientFinal, parseClientFirst } from '../../mailwire/scram.ts';
 
 export interface FuzzTarget {
   readonly name: string;
@@ -236,4 +241,46 @@ export const fuzzTargets: readonly FuzzTarget[] = [
     run: dataReceiverAgrees,
   },
   { name: 'sasl', seeds: ['AGFubgBwdw==', '='], run: (input) => void startSasl('PLAIN', latin1(input)) },
+  {
+    name: 'scram-first',
+    seeds: ['n,,n=user,r=rOprNGfwEbeRWgbNEkqO', 'p=tls-exporter,a=b=2Cc,n=a=3D,r=x,t=1', 'y,,n=a,r=x'],
+    run: (input) => {
+      const first = parseClientFirst(text(input));
+      if (first.gs2Header + first.bare !== text(input)) throw new Error('the message is not whole');
+    },
+  },
+  {
+    name: 'scram-final',
+    seeds: ['c=biws,r=abc%hv,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ='],
+    run: (input) => void parseClientFinal(text(input)),
+  },
+  {
+    name: 'saslprep',
+    seeds: ['I\u00adX', 'p\u00e4ss\u00a0w\u00f6rd', '\u0627\u0628'],
+    run: (input) => {
+      const once = saslPrep(text(input));
+      if (once !== undefined && /[\0-\x1f]/.test(once)) throw new Error('a control character is left');
+    },
+  },
+  {
+    name: 'bearer',
+    seeds: [
+      'n,a=ann@example.org,\x01host=x\x01auth=Bearer abc.~\x01\x01',
+      'n,,\x01auth=Bearer e30.eyJlbWFpbCI6ImFAYi5jIn0.c2ln\x01\x01',
+    ],
+    run: (input) => void parseBearerMessage('OAUTHBEARER', text(input), 'email'),
+  },
+  {
+    name: 'signed-token',
+    seeds: ['eyJhbGciOiJSUzI1NiJ9.eyJlbWFpbCI6ImFAYi5jIn0.c2ln', 'eyJhbGciOiJub25lIn0.e30.'],
+    run: (input) => void readSignedToken(text(input)),
+  },
+  {
+    name: 'imported-hash',
+    seeds: [
+      '{SSHA}EE7H/vr2oI+VVTQyMN+ePt9x4qM/d3NJ',
+      '$2y$05$HL7MCNnLAr3z0DZmZRXuC.0sNwvKGFYA4vgzMYes79PgbRbab9q4q',
+    ],
+    run: (input) => void readImportedHash(text(input)),
+  },
 ];

@@ -135,7 +135,7 @@ describe('an issuer that fails', () => {
       issuer.mood = mood;
       const startedMs = performance.now();
       await expect(tokens.userOf(token)).rejects.toMatchObject({ code: 'issuer-failed' });
-      expect(performance.now() - startedMs).toBeLessThan(1500);
+      expect(performance.now() - startedMs).toBeLessThan(4000);
       const asked = issuer.asked.keys + issuer.asked.introspection;
       await expect(tokens.userOf(token)).rejects.toMatchObject({ code: 'issuer-failed' });
       expect(issuer.asked.keys + issuer.asked.introspection).toBe(asked);

@@ -50,6 +50,32 @@ describe('the IMAP door', () => {
     await client.until(/d OK/);
   });
 
+  test('every login is the chain’s business: one that was broken off clears no other', async () => {
+    const asked: string[] = [];
+    const rig = await open({
+      ask: (question) => {
+        asked.push(question);
+        return { word: 'pass', plugin: undefined };
+      },
+    });
+    const client = keep(rig.secure());
+    const first = Buffer.from('n,,n=ann@postern.test,r=abcdef').toString('base64');
+    client.send(`a AUTHENTICATE SCRAM-SHA-256 ${first}\r\n`);
+    await client.until(/^\+ \S+\r\n$/m);
+    client.send('*\r\n');
+    await client.until(/a BAD Authentication cancelled/);
+    client.send('b LOGIN bob@postern.test wrong\r\n');
+    await client.until(/b NO/);
+    const proof = Buffer.alloc(32).toString('base64');
+    client.send(`c AUTHENTICATE SCRAM-SHA-256 ${first}\r\n`);
+    const challenge = /\+ (\S+)\r\n$/.exec(await client.until(/b NO[\s\S]*\+ \S+\r\n$/))![1]!;
+    const nonce = /^r=([^,]*)/.exec(Buffer.from(challenge, 'base64').toString())![1]!;
+    client.send(`${Buffer.from(`c=biws,r=${nonce},p=${proof}`).toString('base64')}\r\n`);
+    await client.until(/c NO \[AUTHENTICATIONFAILED\]/);
+    expect(asked).toEqual(['connect', 'login', 'login', 'login']);
+    expect(rig.told).toEqual(['connected', 'loginFailed', 'loginFailed']);
+  });
+
   test('nothing after a failing LOGIN reaches an owner (CASES 21)', async () => {
     const rig = await open();
     const client = keep(rig.secure());

@@ -71,6 +71,7 @@ export class DoorRig {
       greetingMs: options.greetingMs ?? 2000,
       loginMs: options.loginMs ?? 5000,
       plaintextLogin: options.plaintextLogin ?? false,
+      sasl: { scram: true },
     };
     const door = options.protocol === 'imap' ? openImapDoor(parts) : openPop3Door(parts);
     const throttle = new Throttle({ connectionsMax: 100, perNetworkMax: 100 });
@@ -228,8 +229,8 @@ function fakeRouter(rig: DoorRig): Router {
     isLocalDomain: unused,
     recipient: unused,
     login: unused,
-    scramStart: unused,
-    scramProof: unused,
+    scramStart: async () => ({ salt: Buffer.alloc(16), iterations: 4096 }),
+    scramProof: async () => 'no',
     deliver: unused,
     settle: unused,
     request: unused,
