@@ -66,6 +66,8 @@ try {
   if (needed.has('dovecot')) await peers.up('dovecot', { FSYNC: values.fsync });
   if (needed.has('postfix'))
     await peers.up('postfix', { PF_TRANSPORT: 'lmtp:inet:127.0.0.1:20024', PF_INFLOW: '0' });
+  if (needed.has('haraka'))
+    await peers.up('haraka', { HARAKA: path.join(import.meta.dirname, '..', 'node_modules', 'Haraka') });
   await fillBox('m1k', 1000, 10_240, {
     host: '127.0.0.1',
     port: postern.ports.imap,

@@ -5,7 +5,7 @@
 import path from 'node:path';
 import { Fault } from '../base/fault.ts';
 import { type Peers, peerPort, runLoad, runProgram } from './peers.ts';
-import type { PosternUnderTest } from './postern.ts';
+import { type PosternUnderTest, withSmtpDoor } from './postern.ts';
 
 export interface Side {
   readonly host: string;
@@ -24,7 +24,7 @@ export interface Measure {
   readonly better: 'higher' | 'lower';
   readonly mark?: number;
   /** Peers that must be up. */
-  readonly peers: readonly ('dovecot' | 'postfix' | 'nginx')[];
+  readonly peers: readonly ('dovecot' | 'postfix' | 'nginx' | 'haraka')[];
   /** One round; `seconds` is how long a timed load may run. */
   ours(bench: Bench): Promise<number>;
   theirs?(bench: Bench): Promise<number>;
@@ -134,6 +134,25 @@ const smtp = (label: string, size: number, mark?: number): Measure => ({
     ),
 });
 
+/** A cost of a quarter over bare Haraka is the most that is allowed: four fifths of its rate. */
+const smtpAlone: Measure = {
+  work: 'SMTP accepted, nothing stored',
+  unit: 'messages/s',
+  peer: 'bare Haraka',
+  better: 'higher',
+  mark: 0.8,
+  peers: ['haraka'],
+  ours: (bench) =>
+    withSmtpDoor(async (port) => {
+      const side = { host: '127.0.0.1', port, user: 'u%d' };
+      // Warmed by a run of its own: the peer's process has been compiling since the first round.
+      await load(bench, 'smtp4k', side);
+      return numberIn(await load(bench, 'smtp4k', side), 'per_s');
+    }),
+  theirs: async (bench) =>
+    numberIn(await load(bench, 'smtp4k', { host: '127.0.0.1', port: peerPort(2526), user: 'u%d' }), 'per_s'),
+};
+
 const imapLoad = (
   work: string,
   measure: string,
@@ -232,6 +251,7 @@ export const measures: readonly Measure[] = [
     box: 'm1k',
   }),
   deliver,
+  smtpAlone,
   smtp('4 KiB', 4096, 1.5),
   smtp('50 KiB', 51_200, 1.5),
   idle(false, 40),

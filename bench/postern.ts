@@ -1,7 +1,11 @@
 /** Postern as the bench sees it: a real cluster with its accounts, all limits of number lifted. */
 
-import { readFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { Fault } from '../base/fault.ts';
 import { layoutOf } from '../base/layout.ts';
 import { controlPath } from '../command/control.ts';
@@ -113,6 +117,22 @@ function control(socketPath: string, body: unknown): Promise<void> {
     asked.on('error', reject);
     asked.end(JSON.stringify(body));
   });
+}
+
+/** Runs `smtp-alone.ts` in a process of its own while `work` uses its port. */
+export async function withSmtpDoor<T>(work: (port: number) => Promise<T>): Promise<T> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'postern-door-'));
+  const script = path.join(import.meta.dirname, 'smtp-alone.ts');
+  const door = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', script, directory], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  try {
+    const [said] = (await once(door.stdout, 'data')) as [Buffer];
+    return await work(Number(said.toString()));
+  } finally {
+    door.kill();
+    await rm(directory, { recursive: true, force: true });
+  }
 }
 
 /** Makes a folder with `count` messages of `size` bytes over IMAP, on either side. */
