@@ -66,6 +66,13 @@ export async function listMessages(
   return { named, foreign };
 }
 
+/** Removes what earlier processes of ours had begun to write. */
+export async function clearTemporary(directory: string): Promise<void> {
+  for (const name of await listDirectory(path.join(directory, 'tmp'))) {
+    if (isOldTemporary(name)) await unlinkFile(path.join(directory, 'tmp', name)).catch(() => {});
+  }
+}
+
 export async function loadFolder(
   directory: string,
   meta: FolderMeta,
@@ -73,13 +80,7 @@ export async function loadFolder(
   journalWhole: boolean,
 ): Promise<LoadedFolder> {
   const seen = await seenTimes(directory);
-  const [{ named, foreign }, temporary] = await Promise.all([
-    listMessages(directory),
-    listDirectory(path.join(directory, 'tmp')),
-  ]);
-  for (const name of temporary) {
-    if (isOldTemporary(name)) await unlinkFile(path.join(directory, 'tmp', name)).catch(() => {});
-  }
+  const [{ named, foreign }] = await Promise.all([listMessages(directory), clearTemporary(directory)]);
   const state = new FolderState();
   const findings = state.load(named, records, Math.floor(Date.now() / 1000));
   // A fresh folder has no records and used nothing of its first block.

@@ -14,7 +14,7 @@ import {
   writeAt,
 } from './files.ts';
 import { type FolderIndex, formatIndex, indexName, readIndex } from './folder-index.ts';
-import { type LoadedFolder, stampMs } from './folder-load.ts';
+import { clearTemporary, type LoadedFolder, stampMs } from './folder-load.ts';
 import type { FolderMeta } from './folder-meta.ts';
 import { keyKeptSeconds } from './folder-state.ts';
 import type { JournalRecord } from './journal-records.ts';
@@ -54,6 +54,7 @@ export async function loadIndexed(
     statFile(`${directory}/cur`),
     statFile(`${directory}/new`),
     listDirectory(`${directory}/new`),
+    clearTemporary(directory),
   ]);
   if (cur.mtimeMs !== index.curMs) return undefined;
   const { state } = index;
