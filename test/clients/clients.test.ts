@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Cluster, startCluster } from '../support/cluster.ts';
 import { requireDebianPackages } from '../support/debian.ts';
 import { withoutAddedHeaders } from '../support/mail-sender.ts';
-import { mailReaders, run } from './mail-readers.ts';
+import { fetchingReaders } from './fetching-readers.ts';
+import { type MailReader, mailReaders, run } from './mail-readers.ts';
 
 /** Each shows something that a careless relay or reader spoils. */
 const messages: Record<string, string> = {
@@ -26,7 +27,17 @@ const messages: Record<string, string> = {
 let cluster: Cluster;
 
 beforeAll(async () => {
-  await requireDebianPackages(['swaks', 'curl', 'isync', 'fetchmail', 'mutt', 'python3']);
+  await requireDebianPackages([
+    'swaks',
+    'curl',
+    'isync',
+    'fetchmail',
+    'mutt',
+    'python3',
+    'offlineimap3',
+    'getmail6',
+    'mpop',
+  ]);
   cluster = await startCluster({});
   for (const [name, text] of Object.entries(messages)) {
     const file = path.join(cluster.data, `${name}.eml`);
@@ -52,7 +63,7 @@ afterAll(async () => {
 });
 
 describe('a message sent by swaks', () => {
-  test.each(mailReaders.map((reader) => [reader.name, reader] as const))(
+  test.each([...mailReaders, ...fetchingReaders].map((reader) => [reader.name, reader] as const))(
     '%s reads the bytes that were sent',
     async (_, reader) => {
       const read = await reader.read({ ...cluster.access(), host: 'localhost' });
@@ -69,15 +80,17 @@ describe('a message sent by swaks', () => {
 });
 
 /** A client that stores Unix lines cannot show which line ends it was given; it may also end the last line or not. */
-function normal(message: Buffer, lines: 'exact' | 'unix'): Buffer {
+function normal(message: Buffer, lines: MailReader['lines']): Buffer {
   if (lines === 'exact') return message;
   const text = message
     .toString('latin1')
     .replace(/\r\n/g, '\n')
     .replace(/^X-TUID:.*\n/m, '') // mbsync
+    .replace(/^X-getmail-retrieved-from-mailbox:.*\n/m, '')
     .replace(/^Content-Length: \d+\nLines: \d+\n/m, '') // mutt, in its copies
     .replace(/\n*$/, '\n');
-  return Buffer.from(text, 'latin1');
+  const read = lines === 'refolded' ? text.replace(/\n[ \t]+/g, ' ').replace(/ +\n/g, '\n') : text;
+  return Buffer.from(read, 'latin1');
 }
 
 test('a submitted message passes over TLS with AUTH and is read back', async () => {

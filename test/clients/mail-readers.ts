@@ -24,8 +24,8 @@ export interface MailAccess {
 
 export interface MailReader {
   readonly name: string;
-  /** `exact`: bytes as they came over the wire; `unix`: the client turns CRLF into LF. */
-  readonly lines: 'exact' | 'unix';
+  /** `exact`: bytes as they came over the wire; `unix`: CRLF becomes LF; `refolded`: and long header fields are folded anew. */
+  readonly lines: 'exact' | 'unix' | 'refolded';
   read(access: MailAccess): Promise<Buffer[]>;
 }
 
@@ -70,7 +70,8 @@ export function run(
   });
 }
 
-async function inScratch<T>(work: (dir: string) => Promise<T>): Promise<T> {
+/** Work in a directory of its own, removed afterwards. */
+export async function inScratch<T>(work: (dir: string) => Promise<T>): Promise<T> {
   const dir = await mkdtemp(path.join(tmpdir(), 'postern-client-'));
   try {
     return await work(dir);
@@ -79,7 +80,8 @@ async function inScratch<T>(work: (dir: string) => Promise<T>): Promise<T> {
   }
 }
 
-async function filesOf(dir: string): Promise<Buffer[]> {
+/** Contents of the files of a directory. */
+export async function filesOf(dir: string): Promise<Buffer[]> {
   const names = (await readdir(dir).catch(() => [])).sort();
   return Promise.all(names.map((name) => readFile(path.join(dir, name))));
 }
