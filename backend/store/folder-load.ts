@@ -4,7 +4,7 @@
  * expunged messages to remove, files of other programs to take in.
  */
 import path from 'node:path';
-import { listDirectory, statFile, unlinkFile } from './files.ts';
+import { listDirectory, listInBatches, statFile, unlinkFile } from './files.ts';
 import type { FolderMeta } from './folder-meta.ts';
 import { FolderState, type NamedFile, type ReplayFindings } from './folder-state.ts';
 import { isOldTemporary } from './incoming.ts';
@@ -51,19 +51,34 @@ export async function seenTimes(directory: string): Promise<SeenTimes> {
 export async function listMessages(
   directory: string,
 ): Promise<{ named: NamedFile[]; foreign: ForeignFile[] }> {
-  const [cur, fresh] = await Promise.all([
-    listDirectory(path.join(directory, 'cur')),
-    listDirectory(path.join(directory, 'new')),
-  ]);
   const named: NamedFile[] = [];
   const foreign: ForeignFile[] = [];
-  for (const text of cur) {
-    const name = parseMessageName(text);
-    if (name) named.push({ text, name });
-    else if (text[0] !== '.') foreign.push({ directory: 'cur', text });
-  }
+  const take = (texts: readonly string[]): void => {
+    for (const text of texts) {
+      const name = parseMessageName(text);
+      if (name) named.push({ text, name });
+      else if (text[0] !== '.') foreign.push({ directory: 'cur', text });
+    }
+  };
+  const [fresh] = await Promise.all([
+    listDirectory(path.join(directory, 'new')),
+    listInBatches(path.join(directory, 'cur'), take),
+  ]);
   for (const text of fresh) if (text[0] !== '.') foreign.push({ directory: 'new', text });
   return { named, foreign };
+}
+
+/** Longest stretch of loading during which nobody else is served. */
+const sliceMs = 8;
+
+async function inSlices<T>(work: Generator<void, T>): Promise<T> {
+  for (let since = performance.now(); ; ) {
+    const step = work.next();
+    if (step.done) return step.value;
+    if (performance.now() - since < sliceMs) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    since = performance.now();
+  }
 }
 
 /** Removes what earlier processes of ours had begun to write. */
@@ -82,7 +97,7 @@ export async function loadFolder(
   const seen = await seenTimes(directory);
   const [{ named, foreign }] = await Promise.all([listMessages(directory), clearTemporary(directory)]);
   const state = new FolderState();
-  const findings = state.load(named, records, Math.floor(Date.now() / 1000));
+  const findings = await inSlices(state.loading(named, records, Math.floor(Date.now() / 1000)));
   // A fresh folder has no records and used nothing of its first block.
   const untouched = records.length === 0 && named.length === 0 && journalWhole && state.uidNext === 1;
   if ((findings.unclean || !journalWhole) && !untouched) {

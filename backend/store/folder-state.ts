@@ -3,6 +3,7 @@
  * become durable. No files here: rebuilding it from names and journal records,
  * and writing it down as a snapshot, are functions of their input.
  */
+import { orderOf } from './file-order.ts';
 import type { JournalRecord, KeptKey, SnapshotRow } from './journal-records.ts';
 import { combineKeywords, KeywordTable, noKeywords } from './keyword-table.ts';
 import { MessageColumns, type Row } from './message-columns.ts';
@@ -13,6 +14,8 @@ import { addRange, formatUidSet, inRanges, rangesOf } from './uid-set.ts';
 /** Expunges remembered for resynchronisation; older ones are joined. */
 const goneEntriesMax = 200;
 const rowsPerRecord = 2000;
+/** Rows done in one step of loading: one or two milliseconds. */
+const rowsPerStep = 2000;
 
 export interface NamedFile {
   readonly text: string;
@@ -146,6 +149,19 @@ export class FolderState {
 
   /** Rebuilds the state. @param files Names in `cur/` that this store gave, in any order. */
   load(files: readonly NamedFile[], records: readonly JournalRecord[], nowSeconds: number): ReplayFindings {
+    const work = this.loading(files, records, nowSeconds);
+    for (;;) {
+      const step = work.next();
+      if (step.done) return step.value;
+    }
+  }
+
+  /** `load` in steps of some milliseconds, so that others can be served in between. */
+  *loading(
+    files: readonly NamedFile[],
+    records: readonly JournalRecord[],
+    nowSeconds: number,
+  ): Generator<void, ReplayFindings> {
     const purged = greatest(records, (record) => (record.t === 'purged' ? record.m : 0));
     const pendingGone: (readonly [number, number])[] = [];
     const oldGone: (readonly [number, number])[] = [];
@@ -170,9 +186,11 @@ export class FolderState {
     const unlink: string[] = [];
     const foreign: string[] = [];
     const keys: KeptKey[] = [];
-    const sorted = files.toSorted((a, b) => a.name.uid - b.name.uid || (a.text < b.text ? -1 : 1));
+    const order = yield* orderOf(files);
     let last = 0;
-    for (const { text, name } of sorted) {
+    for (let step = 0; step < order.length; step++) {
+      if (step % rowsPerStep === rowsPerStep - 1) yield;
+      const { text, name } = files[order[step]!]!;
       if (inRanges(pendingGone, name.uid)) unlink.push(text);
       else if (name.uid === last || inRanges(oldGone, name.uid)) foreign.push(text);
       else {
@@ -188,12 +206,16 @@ export class FolderState {
       }
     }
     const greatestName = this.uidNext - 1;
-    for (const [index, record] of records.entries()) this.#replay(record, index > cleanAt);
+    for (const [index, record] of records.entries()) {
+      this.#replay(record, index > cleanAt);
+      yield;
+    }
     const clean = records[cleanAt];
     const tail = records.slice(cleanAt + 1).some((record) => record.t !== 'settled' && record.t !== 'purged');
     const unclean = clean?.t !== 'clean' || tail || greatestName >= clean.n;
     const unshown: number[] = [];
     for (let at = 0; at < this.columns.count; at++) {
+      if (at % rowsPerStep === rowsPerStep - 1) yield;
       if (lettersIn(this.columns.nameOf(at)).flags !== this.columns.flags[at])
         unshown.push(this.columns.uid[at]!);
     }
