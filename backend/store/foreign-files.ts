@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { errnoOf } from '../../base/fault.ts';
 import { closeLater, openFile, renameFile, statFile, syncDirectory } from './files.ts';
-import { type ForeignFile, listMessages, seenTimes } from './folder-load.ts';
+import { type ForeignFile, listMessages, type SeenTimes, seenTimes } from './folder-load.ts';
 import type { MaildirFolder } from './maildir-folder.ts';
 import { formatMessageName, hostOfNames, lettersIn } from './message-name.ts';
 import { measureFile } from './open-message.ts';
@@ -15,6 +15,8 @@ import { formatUidSet } from './uid-set.ts';
 /** Looking may take this part of the time while only our own changes are known of. */
 const lookShare = 50;
 const takeInAtOnceMax = 1000;
+/** Names compared in one go: a few milliseconds. */
+const comparedAtOnce = 4000;
 
 /** @param always  Looks although the times say that nothing changed. */
 export async function rescan(folder: MaildirFolder, always: boolean): Promise<void> {
@@ -43,7 +45,14 @@ export async function rescan(folder: MaildirFolder, always: boolean): Promise<vo
 }
 
 async function worthLooking(folder: MaildirFolder): Promise<boolean> {
-  const now = await seenTimes(folder.directory);
+  let now: SeenTimes;
+  try {
+    now = await seenTimes(folder.directory);
+  } catch (error) {
+    // Being renamed or deleted at this moment: in the lane it will be known which.
+    if (errnoOf(error) === 'ENOENT') return true;
+    throw error;
+  }
   if (now.newMs !== folder.seen.newMs) return true;
   if (now.curMs === folder.seen.curMs) return false;
   // Our own renames move the time of cur/: then looking is worth little, and is done by its cost.
@@ -60,7 +69,9 @@ async function compare(
   const strange: ForeignFile[] = [];
   const present = new Set<number>();
   const flagged: { uid: number; text: string; flags: number }[] = [];
-  for (const { text, name } of named) {
+  for (const [index, { text, name }] of named.entries()) {
+    // In the lane nothing of ours changes meanwhile.
+    if (index % comparedAtOnce === comparedAtOnce - 1) await new Promise((resolve) => setImmediate(resolve));
     const at = columns.find(name.uid);
     if (at < 0) {
       // Not ours any more (its removal is under way) or brought back from a backup; the latter is seen by age.

@@ -1,7 +1,8 @@
 /**
  * Does random things to an account until it is killed, and says on standard
  * output what it begins and what was acknowledged, each line written before
- * the next step. Arguments: directory, epoch, seed, retries (JSON of [id, key]).
+ * the next step. Arguments: directory, epoch, seed, retries (JSON of [id, key]), `false` when directories are not
+ * to be synced.
  */
 import { writeSync } from 'node:fs';
 import { openStore } from '../../../backend/store/open-store.ts';
@@ -10,7 +11,8 @@ import { silentLog } from '../../../base/log.ts';
 import type { ChildLine } from './crash-model.ts';
 import { limits, put, textOf } from './store-fixture.ts';
 
-const [directory = '', epochText = '1', seedText = '1', retryText = '[]'] = process.argv.slice(2);
+const [directory = '', epochText = '1', seedText = '1', retryText = '[]', dirsyncText = 'true'] =
+  process.argv.slice(2);
 let seed = Number(seedText);
 const retries = JSON.parse(retryText) as [number, string][];
 
@@ -28,7 +30,7 @@ const store = await openStore({
   guard: { epoch: Number(epochText), assert: () => {} },
   limits,
   log: silentLog,
-  dirsync: true,
+  dirsync: dirsyncText !== 'false',
 });
 const inbox = await store.folder('INBOX');
 const names = store.listFolders().map((info) => info.name);
