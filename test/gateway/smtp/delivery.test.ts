@@ -55,6 +55,7 @@ test('a retry stores the message only where it is missing, under the same key', 
   expect(await send()).toMatch(/^451/);
   door.script({});
   expect(await send()).toMatch(/^250/);
+  await door.sync();
   const [first, second] = door.delivered;
   expect(first!.stored).toEqual(['ann@example.org', 'bob@example.org']);
   expect(second!.stored).toEqual(['eve@example.org']);
