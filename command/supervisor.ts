@@ -20,6 +20,7 @@ import { type AdminServer, openAdminServer } from './admin-server.ts';
 import { type Certificates, openCertificates } from './certificates.ts';
 import { type ClusterRecord, openCluster, writing } from './cluster-record.ts';
 import type { Configuration } from './configuration.ts';
+import { descriptorAdvice, hardDescriptorLimit } from './descriptor-limit.ts';
 import { ensureFirstAccount, ensureFirstDomain } from './first-account.ts';
 import { type Addresses, MemberProcess, type MemberRole } from './member-process.ts';
 import { ProcessRecord } from './process-record.ts';
@@ -241,6 +242,12 @@ class Supervisor {
     });
     await this.#record.written();
     this.#up = true;
+    const connectionsMax = this.#configuration.gateway['net.connections_max'];
+    const advice = descriptorAdvice(await hardDescriptorLimit(), connectionsMax);
+    if (advice !== undefined) {
+      this.#log.warn({ advice }, 'open files');
+      this.#io.say(`postern: ${advice}\n`);
+    }
     const tookMs = Math.round(performance.now());
     this.#log.info({ ms: tookMs }, 'ready');
     this.#io.say(
