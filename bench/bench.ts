@@ -40,6 +40,9 @@ await requireDebianPackages([
   'dovecot-lmtpd',
   'dovecot-pop3d',
   'postfix',
+  'nginx',
+  'libnginx-mod-mail',
+  'libnginx-mod-stream',
   'libssl-dev',
   'gcc',
 ]);
@@ -64,6 +67,7 @@ const bench: Bench = {
 try {
   const needed = new Set(chosen.flatMap((measure) => measure.peers));
   if (needed.has('dovecot')) await peers.up('dovecot', { FSYNC: values.fsync });
+  if (needed.has('nginx')) await peers.up('nginx');
   if (needed.has('postfix'))
     await peers.up('postfix', { PF_TRANSPORT: 'lmtp:inet:127.0.0.1:20024', PF_INFLOW: '0' });
   if (needed.has('haraka'))

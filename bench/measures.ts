@@ -238,11 +238,39 @@ const deliver: Measure = {
     numberIn(await load(bench, 'lmtp1000', { host: '127.0.0.1', port: peerPort(24), user: 'u%d' }), 'per_s'),
 };
 
+/** The same path as ours, proxy and server: nginx mail in front of Dovecot. */
+const noopBesideNginx: Measure = {
+  work: 'NOOP, 20 connections, plain, beside a proxy',
+  unit: 'commands/s',
+  peer: 'nginx mail > Dovecot',
+  better: 'higher',
+  peers: ['dovecot', 'nginx'],
+  ours: async (bench) => numberIn(await load(bench, 'noop20', postern(bench)), 'per_s'),
+  theirs: async (bench) =>
+    numberIn(await load(bench, 'noop20', { ...dovecot(bench), port: peerPort(146) }), 'per_s'),
+};
+
+const pop3Login: Measure = {
+  work: 'POP3 login, STAT, QUIT, plain',
+  unit: 'logins/s',
+  peer: 'Dovecot',
+  better: 'higher',
+  peers: ['dovecot'],
+  ours: async (bench) =>
+    numberIn(await load(bench, 'pop3login', { ...postern(bench), port: bench.postern.ports.pop3 }), 'per_s'),
+  theirs: async (bench) =>
+    numberIn(await load(bench, 'pop3login', { ...dovecot(bench), port: peerPort(110) }), 'per_s'),
+};
+
 /** In the order they run. Marks are what the first issue asks for; the full ones stand in docs/internals/performance.md. */
 export const measures: readonly Measure[] = [
   imapLoad('IMAP login, select, logout, plain', 'login', 'per_s', 'logins/s', { mark: 4 }),
   imapLoad('IMAP login, select, logout, TLS', 'login', 'per_s', 'logins/s', { tls: true }),
+  imapLoad('IMAP login, select, logout, TLS resumed', 'loginr', 'per_s', 'logins/s', { tls: true }),
+  pop3Login,
   imapLoad('NOOP, 20 connections, plain', 'noop20', 'per_s', 'commands/s'),
+  noopBesideNginx,
+  imapLoad('NOOP p50, one connection, TLS', 'noop1', 'p50_ms', 'ms', { tls: true, better: 'lower' }),
   imapLoad('NOOP p99, one connection, TLS', 'noop1', 'p99_ms', 'ms', { tls: true, better: 'lower' }),
   imapLoad('bulk FETCH 1,000 x 10 KiB, plain', 'fetch', 'rx_mb_s', 'MB/s', { one: true, box: 'm1k' }),
   imapLoad('bulk FETCH 1,000 x 10 KiB, TLS', 'fetch', 'rx_mb_s', 'MB/s', {
