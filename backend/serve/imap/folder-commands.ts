@@ -125,6 +125,7 @@ export async function listFolders(session: ImapSession, { cursor }: CommandCall)
     return 'OK LIST completed';
   }
   const patterns = patternsOf(session, request.reference, request.patterns);
+  if (request.tell.status.includes('HIGHESTMODSEQ')) session.enableCondstore();
   const folders = session.account.store.listFolders();
   const slice = new Slice();
   for (let at = 0; at < folders.length; at++) {

@@ -13,12 +13,11 @@ import { greatestModseq, matching, savedOf, tellExtended, tellPlain, toldOf } fr
 import { compileKey } from './search-key.ts';
 import { Slice } from './session-clock.ts';
 import type { CommandCall } from './session-options.ts';
+import { inSlices, sorted } from './steps.ts';
 import { type ThreadMessage, threadByReferences, threadBySubject, threadText } from './threading.ts';
 
 /** Messages read at once. */
 const parallelMax = 8;
-/** Rows sorted in one go: less than two milliseconds. */
-const stretchRows = 1000;
 
 /** What a message is sorted by: a column per criterion. */
 interface Sorted {
@@ -33,7 +32,7 @@ export async function sortMessages(session: ImapSession, call: CommandCall): Pro
   const found = await foundBy(session, view, program);
   const rows = await columnsOf(session, view, found, program.criteria);
   if (session.stopping) return 'NO [UNAVAILABLE] Stopped';
-  const uids = (await sortInSlices(rows, comparing(program.criteria))).map(({ uid }) => uid);
+  const uids = (await inSlices(sorted(rows, comparing(program.criteria)))).map(({ uid }) => uid);
   const numbers = call.byUid ? uids : uids.map((uid) => view.sequenceOf(uid));
   const { returns } = program;
   if (returns === undefined) {
@@ -101,31 +100,6 @@ async function eachMessage(
   await Promise.all(Array.from({ length: Math.min(parallelMax, uids.length) }, worker));
 }
 
-/** Sorts stretches, then merges them pairwise; others run between. */
-async function sortInSlices<T>(rows: readonly T[], compare: (a: T, b: T) => number): Promise<T[]> {
-  const slice = new Slice();
-  let stretches: T[][] = [];
-  for (let at = 0; at < rows.length; at += stretchRows) {
-    stretches.push(rows.slice(at, at + stretchRows).sort(compare));
-    await slice.used();
-  }
-  while (stretches.length > 1) {
-    const merged: T[][] = [];
-    for (let at = 0; at < stretches.length; at += 2) {
-      const [left, right] = [stretches[at]!, stretches[at + 1] ?? []];
-      const out: T[] = [];
-      for (let l = 0, r = 0; l < left.length || r < right.length; ) {
-        const takeLeft = r >= right.length || (l < left.length && compare(left[l]!, right[r]!) <= 0);
-        out.push(takeLeft ? left[l++]! : right[r++]!);
-        if ((out.length & 1023) === 0) await slice.used();
-      }
-      merged.push(out);
-    }
-    stretches = merged;
-  }
-  return stretches[0] ?? [];
-}
-
 /** RFC 5256 3: equal ones stand by sequence number, whatever is reversed. */
 function comparing(criteria: readonly SortCriterion[]): (a: Sorted, b: Sorted) => number {
   return (a, b) => {
@@ -150,13 +124,17 @@ export async function threadMessages(session: ImapSession, call: CommandCall): P
     if (facts !== undefined) messages.push({ number: call.byUid ? uid : view.sequenceOf(uid), ...facts });
   });
   if (session.stopping) return 'NO [UNAVAILABLE] Stopped';
-  messages.sort((a, b) => a.number - b.number);
-  const threads =
-    program.algorithm === 'REFERENCES' ? threadByReferences(messages) : threadBySubject(messages);
+  const byNumber = await inSlices(sorted(messages, (a, b) => a.number - b.number));
+  const threads = await inSlices(
+    program.algorithm === 'REFERENCES' ? threadByReferences(byNumber) : threadBySubject(byNumber),
+  );
+  const slice = new Slice();
   session.writer.text('* THREAD');
   for (const [index, root] of threads.entries()) {
     session.writer.text(`${index === 0 ? ' ' : ''}${threadText(root)}`);
     if (session.writer.full) await session.flush();
+    const rest = slice.used();
+    if (rest !== undefined) await rest;
   }
   session.writer.text('\r\n');
   return 'OK THREAD completed';

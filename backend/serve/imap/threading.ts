@@ -3,6 +3,8 @@
  * be as deep as a mailbox is large.
  */
 
+import { type Steps, sorted } from './steps.ts';
+
 export interface ThreadMessage {
   /** What the answer names it by. */
   readonly number: number;
@@ -23,35 +25,40 @@ export interface ThreadNode {
 
 /** Ancestors looked at for loops: with more, a link is left out, or time would be quadratic. */
 const ancestorsMax = 1000;
+/** Nodes between two yields. */
+const stepNodes = 200;
 
 /** @param messages  By sequence number, ascending. @returns Threads in the order of the answer. */
-export function threadBySubject(messages: readonly ThreadMessage[]): ThreadNode[] {
+export function* threadBySubject(messages: readonly ThreadMessage[]): Steps<ThreadNode[]> {
   const threads = new Map<string, ThreadMessage[]>();
+  let count = 0;
   for (const message of messages) {
+    if (++count % stepNodes === 0) yield;
     const thread = threads.get(message.subject);
     if (thread === undefined) threads.set(message.subject, [message]);
     else thread.push(message);
   }
-  const sorted = [...threads.values()].map((thread) => thread.sort(byDate));
-  sorted.sort((a, b) => byDate(a[0]!, b[0]!));
-  return sorted.map(([first, ...others]) => {
-    const node = newNode(first);
-    for (const message of others) adopt(node, newNode(message));
-    return node;
-  });
+  const roots: ThreadNode[] = [];
+  for (const thread of threads.values()) {
+    let root: ThreadNode | undefined;
+    for (const message of yield* sorted(thread, byDate)) {
+      if (++count % stepNodes === 0) yield;
+      if (root === undefined) root = newNode(message);
+      else adopt(root, newNode(message));
+    }
+    roots.push(root!);
+  }
+  return yield* sorted(roots, byHead);
 }
 
 /** @param messages  By sequence number, ascending. @returns Threads in the order of the answer. */
-export function threadByReferences(messages: readonly ThreadMessage[]): ThreadNode[] {
-  const roots = pruned(linked(messages));
-  sortSiblings(roots);
-  const joined = joinedBySubject(roots);
-  sortSiblings(joined);
-  return joined;
+export function* threadByReferences(messages: readonly ThreadMessage[]): Steps<ThreadNode[]> {
+  const roots = yield* sortedThreads(yield* pruned(yield* linked(messages)));
+  return yield* sortedThreads(yield* joinedBySubject(roots));
 }
 
 /** Step 1: every message and every message named, linked by references. @returns nodes without parent */
-function linked(messages: readonly ThreadMessage[]): ThreadNode[] {
+function* linked(messages: readonly ThreadMessage[]): Steps<ThreadNode[]> {
   const byId = new Map<string, ThreadNode>();
   const all: ThreadNode[] = [];
   const nodeOf = (id: string): ThreadNode => {
@@ -63,7 +70,9 @@ function linked(messages: readonly ThreadMessage[]): ThreadNode[] {
     }
     return node;
   };
+  let count = 0;
   for (const message of messages) {
+    if (++count % 20 === 0) yield;
     let node = message.messageId === '' ? undefined : nodeOf(message.messageId);
     if (node === undefined || node.message !== undefined) {
       // No id, or one that another message has: a node that nothing refers to.
@@ -82,14 +91,17 @@ function linked(messages: readonly ThreadMessage[]): ThreadNode[] {
   }
   // Those that left for another parent are still named by the one before.
   for (const node of all) {
+    if (++count % stepNodes === 0) yield;
     node.children = [...new Set(node.children)].filter((child) => child.parent === node);
   }
   return all.filter((node) => node.parent === undefined);
 }
 
 /** Step 3: nodes without a message go; their children take their places, but not many at the root. */
-function pruned(roots: readonly ThreadNode[]): ThreadNode[] {
-  for (const node of postOrder(roots)) {
+function* pruned(roots: readonly ThreadNode[]): Steps<ThreadNode[]> {
+  let count = 0;
+  for (const node of yield* postOrder(roots)) {
+    if (++count % stepNodes === 0) yield;
     const kept: ThreadNode[] = [];
     for (const child of node.children) {
       if (child.message !== undefined) kept.push(child);
@@ -100,6 +112,7 @@ function pruned(roots: readonly ThreadNode[]): ThreadNode[] {
   }
   const out: ThreadNode[] = [];
   for (const root of roots) {
+    if (++count % stepNodes === 0) yield;
     if (root.message === undefined && root.children.length < 2) {
       for (const child of root.children) {
         child.parent = undefined;
@@ -111,9 +124,11 @@ function pruned(roots: readonly ThreadNode[]): ThreadNode[] {
 }
 
 /** Step 5: threads of one subject become one. */
-function joinedBySubject(roots: readonly ThreadNode[]): ThreadNode[] {
+function* joinedBySubject(roots: readonly ThreadNode[]): Steps<ThreadNode[]> {
+  let count = 0;
   const bySubject = new Map<string, ThreadNode>();
   for (const root of roots) {
+    if (++count % stepNodes === 0) yield;
     const { subject, isReply } = headOf(root);
     if (subject === '') continue;
     const known = bySubject.get(subject);
@@ -125,6 +140,7 @@ function joinedBySubject(roots: readonly ThreadNode[]): ThreadNode[] {
   }
   const kept = new Set<ThreadNode>(roots);
   for (const root of roots) {
+    if (++count % stepNodes === 0) yield;
     const { subject, isReply } = headOf(root);
     const known = subject === '' ? undefined : bySubject.get(subject);
     // A root that was joined already stands below the one that is known now.
@@ -147,9 +163,13 @@ function joinedBySubject(roots: readonly ThreadNode[]): ThreadNode[] {
 }
 
 /** Step 6. */
-function sortSiblings(roots: ThreadNode[]): void {
-  for (const node of postOrder(roots)) node.children.sort(byHead);
-  roots.sort(byHead);
+function* sortedThreads(roots: readonly ThreadNode[]): Steps<ThreadNode[]> {
+  let count = 0;
+  for (const node of yield* postOrder(roots)) {
+    if (++count % stepNodes === 0) yield;
+    if (node.children.length > 1) node.children = yield* sorted(node.children, byHead);
+  }
+  return yield* sorted(roots, byHead);
 }
 
 function byHead(a: ThreadNode, b: ThreadNode): number {
@@ -184,9 +204,12 @@ function isAncestor(node: ThreadNode, of: ThreadNode): boolean {
 }
 
 /** Children before their parents. */
-function postOrder(roots: readonly ThreadNode[]): ThreadNode[] {
+function* postOrder(roots: readonly ThreadNode[]): Steps<ThreadNode[]> {
   const order: ThreadNode[] = [...roots];
-  for (let at = 0; at < order.length; at++) for (const child of order[at]!.children) order.push(child);
+  for (let at = 0; at < order.length; at++) {
+    if (at % stepNodes === 0) yield;
+    for (const child of order[at]!.children) order.push(child);
+  }
   return order.reverse();
 }
 

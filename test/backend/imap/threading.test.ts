@@ -1,7 +1,9 @@
 /** Threads from references and subjects (RFC 5256 3). */
 import { describe, expect, test } from '@jest/globals';
+import { atOnce, type Steps, sorted } from '../../../backend/serve/imap/steps.ts';
 import {
   type ThreadMessage,
+  type ThreadNode,
   threadByReferences,
   threadBySubject,
   threadText,
@@ -25,7 +27,7 @@ function messages(...lines: string[]): ThreadMessage[] {
   });
 }
 
-const text = (threads: Parameters<typeof threadText>[0][]) => threads.map(threadText).join('');
+const text = (steps: Steps<ThreadNode[]>) => atOnce(steps).map(threadText).join('');
 
 describe('REFERENCES', () => {
   test.each<[string, string[], string]>([
@@ -84,4 +86,13 @@ test('ORDEREDSUBJECT: the first message of a subject has the others below it', (
   expect(text(threadBySubject(messages('a | x', 'b | y', 'c | Re: x', 'd | x', 'e | Re: y')))).toBe(
     '(1 (3)(4))(2 5)',
   );
+});
+
+test('sorting in steps is sorting, and stable', () => {
+  const random = randomSource(2);
+  for (const count of [0, 1, 2, 499, 500, 501, 1000, 3333]) {
+    const rows = Array.from({ length: count }, (_, at) => [random.between(0, 50), at] as const);
+    const byFirst = (a: readonly [number, number], b: readonly [number, number]) => a[0] - b[0];
+    expect(atOnce(sorted(rows, byFirst))).toEqual([...rows].sort(byFirst));
+  }
 });
