@@ -36,6 +36,9 @@ import type { CommandCall } from './session-options.ts';
 /** Messages opened ahead of the one being written, and their bytes together. */
 const aheadMessagesMax = 16;
 const aheadBytesMax = 1024 * 1024;
+/** The same for all sessions of the process together; past it each reads the message it writes and no more. */
+const aheadBytesOfAllMax = 64 * 1024 * 1024;
+let aheadBytesOfAll = 0;
 /** A large message is read and written in slices of this size. */
 const sliceBytes = 256 * 1024;
 
@@ -171,12 +174,13 @@ async function fetchContents(
       while (
         !next.done &&
         ahead.length < aheadMessagesMax &&
-        (ahead.length === 0 || aheadBytes < aheadBytesMax)
+        (ahead.length === 0 || (aheadBytes < aheadBytesMax && aheadBytesOfAll < aheadBytesOfAllMax))
       ) {
         const facts = view.folder.facts(view.uids[next.value]!);
         if (facts === undefined) complete = false;
         else {
           aheadBytes += facts.size;
+          aheadBytesOfAll += facts.size;
           ahead.push({ sequence: next.value + 1, facts, content: openOrGone(view, facts.uid, needs) });
         }
         next = indices.next();
@@ -184,6 +188,7 @@ async function fetchContents(
       const first = ahead.shift();
       if (first === undefined) return complete;
       aheadBytes -= first.facts.size;
+      aheadBytesOfAll -= first.facts.size;
       const content = await first.content;
       if (content === undefined) complete = false;
       else {
@@ -198,6 +203,7 @@ async function fetchContents(
       if (rest !== undefined) await rest;
     }
   } finally {
+    aheadBytesOfAll -= aheadBytes;
     for (const { content } of ahead) await closeQuietly(content);
   }
 }
