@@ -15,7 +15,7 @@ test('files come by UID, those with one UID by name, as a plain sort would have 
       text: `${random(5)}.${index}`,
       name: { uid: 1 + random(uidMax) },
     })) as unknown as NamedFile[];
-    const work = orderOf(files);
+    const work = orderOf(files, 1 + (round % 9));
     let step = work.next();
     while (!step.done) step = work.next();
     const plain = files.toSorted((a, b) => a.name.uid - b.name.uid || (a.text < b.text ? -1 : 1));
