@@ -66,6 +66,12 @@ export const backendSettings = {
     min: '10m',
     doc: 'A silent POP3 session is closed after this (RFC 1939 3 asks for at least 10m).',
   },
+  'imap.commands_per_second': {
+    kind: 'count',
+    default: 0,
+    min: 0,
+    doc: 'A session that sends more IMAP commands than this is slowed down to it. 0: no limit.',
+  },
   'imap.command_bytes_max': {
     kind: 'size',
     default: '256KiB',

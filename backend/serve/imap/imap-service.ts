@@ -37,6 +37,7 @@ export const imapService: Service = async (stream, opening, context) => {
       limits: {
         ...imapSessionLimits,
         idleMs: context.settings['imap.idle_timeout'],
+        commandsPerSecondMax: context.settings['imap.commands_per_second'],
         commandBytesMax: context.settings['imap.command_bytes_max'],
       },
       log: context.log,

@@ -3,6 +3,7 @@
  * free of any transport. Commands run one after another; between them the
  * session holds no promise, no timer and no buffer, so that an idle one is small.
  */
+import { setTimeout } from 'node:timers/promises';
 import { Fault } from '../../../base/fault.ts';
 import type { ImapPiece } from '../../../mailwire/imap-command-reader.ts';
 import { imapText } from '../../../mailwire/imap-reply.ts';
@@ -39,6 +40,8 @@ export class ImapSession extends ClientState {
   #pokePending = false;
   #errors = 0;
   #commandCount = 0;
+  #rateSinceMs = 0;
+  #rateCount = 0;
   #lastInputMs = performance.now();
   #lastOutputMs = performance.now();
   #lastLookMs = 0;
@@ -210,11 +213,24 @@ export class ImapSession extends ClientState {
         const done = this.#command(event);
         if (!(done instanceof Promise ? await done : done)) return;
       }
+      if (event !== true && this.#limits.commandsPerSecondMax > 0) await this.#keepRate();
       const rest = slice.used();
       if (rest !== undefined) await rest;
       if (this.writer.full) await this.flush();
       this.readOn();
     }
+  }
+
+  /** Waits for the next second when this one has had its commands. */
+  async #keepRate(): Promise<void> {
+    const now = performance.now();
+    if (now - this.#rateSinceMs >= 1000) {
+      this.#rateSinceMs = now;
+      this.#rateCount = 0;
+    }
+    if (++this.#rateCount < this.#limits.commandsPerSecondMax) return;
+    await this.flush();
+    await setTimeout(Math.max(0, this.#rateSinceMs + 1000 - performance.now()));
   }
 
   #resume(): void {

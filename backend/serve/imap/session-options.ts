@@ -13,6 +13,8 @@ export interface ImapSessionLimits {
   readonly stallMs: number;
   /** Bad commands before the session ends. */
   readonly errorsMax: number;
+  /** More are answered later. 0: no limit. */
+  readonly commandsPerSecondMax: number;
 }
 
 export const imapSessionLimits: ImapSessionLimits = {
@@ -21,6 +23,7 @@ export const imapSessionLimits: ImapSessionLimits = {
   idleMs: 30 * 60_000,
   stallMs: 5 * 60_000,
   errorsMax: 50,
+  commandsPerSecondMax: 0,
 };
 
 export interface ImapSessionOptions {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { Fault } from '../../../base/fault.ts';
 import { MemoryStore } from '../../support/memory-store.ts';
-import { ImapClient } from './imap-client.ts';
+import { ImapClient, tagged } from './imap-client.ts';
 
 async function two(): Promise<{ store: MemoryStore; ann: ImapClient; bob: ImapClient }> {
   const store = new MemoryStore();
@@ -187,6 +187,17 @@ describe('APPEND', () => {
 });
 
 describe('limits', () => {
+  test('a session over its rate of commands is slowed down, and all are answered', async () => {
+    const { store } = await two();
+    const ann = new ImapClient(store, { limits: { commandsPerSecondMax: 5 } });
+    const startedAt = performance.now();
+    ann.send(Array.from({ length: 12 }, (_, at) => `a${at} NOOP\r\n`).join(''));
+    const answer = await ann.until((text) => tagged(text, 'a11'));
+    expect(answer.match(/^a\d+ OK/gm)).toHaveLength(12);
+    // The first second may have begun before.
+    expect(performance.now() - startedAt).toBeGreaterThan(950);
+  });
+
   test('a client that reads nothing stops the answers, not the memory', async () => {
     const store = new MemoryStore();
     const inbox = await store.folder('INBOX');
