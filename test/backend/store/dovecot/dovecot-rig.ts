@@ -49,6 +49,7 @@ export async function makeDovecot(): Promise<DovecotRig> {
   const maildir = path.join(directory, 'Maildir');
   for (const name of ['run', 'state', 'account/Maildir'])
     await mkdir(path.join(top, name), { recursive: true });
+  const children: ChildProcessWithoutNullStreams[] = [];
   const asRoot = process.getuid!() === 0;
   // Dovecot reads no mail as root.
   const [uid, gid] = asRoot ? ['mail', 'mail'] : [String(process.getuid!()), String(process.getgid!())];
@@ -75,13 +76,18 @@ export async function makeDovecot(): Promise<DovecotRig> {
       const child = spawn('sh', ['-c', `cat | "$0" -c "$1" | cat`, imapProgram, file], {
         env: { HOME: directory, USER: 'ann', PATH: process.env.PATH },
       });
+      children.push(child);
       const session = new DovecotSession(child, () =>
         readFile(path.join(top, 'log'), 'utf8').catch(() => ''),
       );
       await session.greeting();
       return session;
     },
-    remove: () => rm(top, { recursive: true, force: true }),
+    async remove() {
+      // A session a test left behind would keep the test program from ending.
+      for (const child of children) child.stdin.destroy();
+      await rm(top, { recursive: true, force: true });
+    },
   };
 }
 
