@@ -54,6 +54,16 @@ export const backendSettings = {
     min: 0,
     doc: 'Verified passwords remembered at once.',
   },
+  'search.index': {
+    kind: 'flag',
+    default: true,
+    doc: 'Keep an index of the texts of folders that are searched, so that a search need not read them again.',
+  },
+  'search.index_bytes_max': {
+    kind: 'size',
+    default: '1GiB',
+    doc: 'Bytes the search index of an account may have; messages beyond are searched without it. 0B: no limit.',
+  },
   'imap.idle_timeout': {
     kind: 'duration',
     default: '30m',

@@ -309,6 +309,9 @@ class LocalAccounts implements Accounts {
       limits: this.#limitsOf(file),
       log: log.child({ account: address }),
       dirsync: settings['storage.dirsync'],
+      ...(settings['search.index']
+        ? { search: { indexBytesMax: settings['search.index_bytes_max'] || Number.POSITIVE_INFINITY } }
+        : {}),
       ...(onBroken === undefined ? {} : { onBroken }),
     });
   }

@@ -18,6 +18,8 @@ import { cleanRecords, snapshotOf } from './journal-snapshot.ts';
 import { Lane } from './lane.ts';
 import type { MaildirFolder } from './maildir-folder.ts';
 import type { StoreOptions } from './open-store.ts';
+import { AccountIndex } from './search/account-index.ts';
+import { indexThread } from './search/index-thread.ts';
 import type { Folder, FolderInfo, Guard, SpecialUse, Store, StoreLimits } from './store.ts';
 import type { StoreHost } from './store-host.ts';
 import { addRange } from './uid-set.ts';
@@ -39,6 +41,7 @@ export class AccountStore implements Store, StoreHost {
   readonly #onBroken: ((fault: Fault) => void) | undefined;
   readonly #tree: FolderTree;
   readonly #background = new Set<Promise<void>>();
+  readonly textIndex: AccountIndex | undefined;
   #state: 'open' | 'closed' = 'open';
   #broken: Fault | undefined;
   #compacting = false;
@@ -56,6 +59,15 @@ export class AccountStore implements Store, StoreHost {
     this.#tree = new FolderTree(this, options.directory, replay, journalWhole, (folder) =>
       appender.publishInto(folder),
     );
+    this.textIndex =
+      options.search &&
+      new AccountIndex({
+        directory: options.directory,
+        thread: indexThread,
+        log: options.log,
+        indexBytesMax: options.search.indexBytesMax,
+        check: () => this.mayFinish(),
+      });
     for (const key of replay.orphans) this.keys.orphan(key);
     journal.onBroken = (fault) => this.breakOff(fault);
   }
@@ -115,6 +127,7 @@ export class AccountStore implements Store, StoreHost {
   async close(): Promise<void> {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
+    const indexClosed = this.textIndex?.close();
     await this.lane.drained();
     const folders = this.#tree.loaded();
     try {
@@ -127,6 +140,7 @@ export class AccountStore implements Store, StoreHost {
       this.log.warn({ event: 'close-unclean', err: error }, 'the account could not be closed cleanly');
     }
     await Promise.allSettled(this.#background);
+    await indexClosed;
     await this.journal.close();
     for (const folder of folders) {
       folder.removed = true;

@@ -31,6 +31,8 @@ export interface StoreOptions {
   readonly log: Log;
   /** fsync directories after renames; false only where a rename is known to be carried by the file's fsync. */
   readonly dirsync: boolean;
+  /** An index for searches of text, of so many bytes at most. Without it searches look at every message. */
+  readonly search?: { readonly indexBytesMax: number };
   /** Told once when the storage failed or the lease was lost under a change: close this store and open it again. */
   readonly onBroken?: (fault: Fault) => void;
 }

@@ -5,6 +5,7 @@
  * change is on stable storage and the lease was still good afterwards.
  */
 import type { Readable } from 'node:stream';
+import type { TextIndex } from './search/text-index.ts';
 
 /** System flags as bits, so that a folder of a million messages keeps them in one typed array. */
 export const flagBit = { seen: 1, answered: 2, flagged: 4, deleted: 8, draft: 16 } as const;
@@ -147,6 +148,8 @@ export interface Store {
   /** The sender has seen the 250: deliveries with this key need not be remembered any longer. */
   settle(deliveryKey: string): Promise<void>;
   readonly usage: { readonly bytes: number; readonly messages: number };
+  /** Names the messages that may hold a text; `undefined`: this store has no such index. */
+  readonly textIndex?: TextIndex | undefined;
   readonly limits: Pick<StoreLimits, 'messageBytesMax' | 'quotaBytes' | 'quotaMessages'>;
   /** From the next change on. 0: no limit. What is over it already stays. */
   setQuota(quotaBytes: number, quotaMessages: number): void;

@@ -41,6 +41,8 @@ export const synchronousAllowed: Readonly<Record<string, string>> = {
   'postern.ts': 'the command serves nobody',
   'gateway/smtp/haraka/home.ts': 'before Haraka is loaded, at start-up',
   'gateway/plugin-host/watchdog.ts': 'in a thread of its own, as the last thing a process does',
+  'backend/store/search/index-database.ts':
+    'in a thread of its own: what stalls there is searched without it',
   'cluster-protocol/registry/embedded-server.ts': 'at the start of the supervisor',
   'cluster-protocol/registry/embedded-store.ts': 'at the start of the supervisor',
   'cluster-protocol/revoke.ts': '/proc is no disk: it cannot stall',

@@ -9,6 +9,7 @@ import { imapNumberSet, imapString } from '../../../mailwire/imap-reply.ts';
 import { parseSearchProgram, type SearchReturn } from '../../../mailwire/imap-search-keys.ts';
 import type { ImapSession } from './imap-session.ts';
 import type { MailboxView } from './mailbox-view.ts';
+import { candidatesOf } from './search-candidates.ts';
 import { decideByContent } from './search-content.ts';
 import { compileKey, type Known } from './search-key.ts';
 import { Slice } from './session-clock.ts';
@@ -27,7 +28,13 @@ export async function search(session: ImapSession, call: CommandCall): Promise<s
   const returns = program.returns ?? (session.rev2 ? new Set<SearchReturn>(['ALL']) : undefined);
   const view = session.selected();
   if (program.modseq) session.enableCondstore();
-  const known = compileKey(program.key, view, session.saved, Date.now());
+  const known = compileKey(
+    program.key,
+    view,
+    session.saved,
+    Date.now(),
+    await candidatesOf(session, view, program.key),
+  );
   const uids = await matching(session, view, known);
   if (session.stopping) return 'NO [UNAVAILABLE] Stopped';
   const numbers = byUid ? uids : uids.map((uid) => view.sequenceOf(uid));

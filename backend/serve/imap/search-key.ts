@@ -1,5 +1,6 @@
 /** Search keys made into decisions: first by what the index knows, then by a message's text. */
 import type { SearchKey } from '../../../mailwire/imap-search-keys.ts';
+import type { Candidates } from '../../store/search/text-index.ts';
 import { flagBitOf } from './flags.ts';
 import { lowerBound, type MailboxView } from './mailbox-view.ts';
 
@@ -17,25 +18,28 @@ export interface Known {
 }
 
 const dayMs = 86_400_000;
+const noCandidates: ReadonlyMap<string, Candidates> = new Map();
 
 type Decision = (sequence: number, uid: number) => boolean | undefined;
 
 /**
  * @param saved  UIDs `$` stands for.
  * @param nowMs  For OLDER and YOUNGER.
+ * @param texts  By text: the messages that may hold it. Without one, all may.
  */
 export function compileKey(
   key: SearchKey,
   view: MailboxView,
   saved: readonly number[],
   nowMs: number,
+  texts: ReadonlyMap<string, Candidates> = noCandidates,
 ): Known {
   const { folder } = view;
   const simple = (byFacts: Decision): Known => ({
     byFacts,
     byContent: async (sequence, uid) => byFacts(sequence, uid) === true,
   });
-  const compiled = (inner: SearchKey) => compileKey(inner, view, saved, nowMs);
+  const compiled = (inner: SearchKey) => compileKey(inner, view, saved, nowMs, texts);
   switch (key.key) {
     case 'all':
       return simple((_, uid) => folder.flagsOf(uid) !== undefined);
@@ -106,7 +110,7 @@ export function compileKey(
     case 'header':
     case 'body':
     case 'text':
-      return byText(key);
+      return byText(key, texts.get(key.value));
     case 'not': {
       const inner = compiled(key.of);
       return {
@@ -124,8 +128,12 @@ export function compileKey(
   }
 }
 
-function byText(key: ContentKey): Known {
-  return { byFacts: () => undefined, byContent: (_, __, holds) => holds(key) };
+function byText(key: ContentKey, candidates?: Candidates): Known {
+  return {
+    byFacts: (_, uid) =>
+      candidates !== undefined && uid <= candidates.through && !candidates.has(uid) ? false : undefined,
+    byContent: (_, __, holds) => holds(key),
+  };
 }
 
 /** AND and OR are one thing: `settles` is the answer of one that settles all. */

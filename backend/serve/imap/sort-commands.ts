@@ -9,6 +9,7 @@ import {
 import { type HeaderFacts, headerFacts } from './header-cache.ts';
 import type { ImapSession } from './imap-session.ts';
 import type { MailboxView } from './mailbox-view.ts';
+import { candidatesOf } from './search-candidates.ts';
 import { greatestModseq, matching, savedOf, tellExtended, tellPlain, toldOf } from './search-command.ts';
 import { compileKey } from './search-key.ts';
 import { Slice } from './session-clock.ts';
@@ -48,7 +49,8 @@ export async function sortMessages(session: ImapSession, call: CommandCall): Pro
 
 async function foundBy(session: ImapSession, view: MailboxView, program: SearchProgram): Promise<number[]> {
   if (program.modseq) session.enableCondstore();
-  return await matching(session, view, compileKey(program.key, view, session.saved, Date.now()));
+  const candidates = await candidatesOf(session, view, program.key);
+  return await matching(session, view, compileKey(program.key, view, session.saved, Date.now(), candidates));
 }
 
 const fromHeader: Readonly<Partial<Record<SortKey, (facts: HeaderFacts) => number | string>>> = {
