@@ -135,10 +135,10 @@ class Play {
       const deeds = await Promise.all(done);
       await restarted;
       this.#dying = false;
-      await this.#afterRestart(deeds.filter((deed) => deed !== undefined));
+      await this.#afterRestart(deeds.filter((deed) => deed !== undefined).flatMap(parts));
       return;
     }
-    const deeds = (await Promise.all(done)).filter((deed) => deed !== undefined);
+    const deeds = (await Promise.all(done)).filter((deed) => deed !== undefined).flatMap(parts);
     if (deeds.length > 0) this.#explain(deeds);
     for (const { session } of lines) await this.#learn(session);
     if (random.between(0, 2) === 0)
@@ -313,6 +313,13 @@ class Play {
         this.#checkValidity(key, name, uidValidity);
     }
   }
+}
+
+/** Reading marks each message by itself: another command may come between two of them. */
+function parts(deed: Deed): Deed[] {
+  const { action, outcome } = deed;
+  if (action.kind !== 'fetch' || !action.seen || (outcome !== undefined && outcome !== '*')) return [deed];
+  return action.uids.map((uid) => ({ outcome, action: { ...action, uids: [uid] } }));
 }
 
 /** All states that some order of the deeds leads to, with just the outcomes that were told. */

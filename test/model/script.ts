@@ -90,7 +90,7 @@ function inFolder(
     return act(command, { kind, folder, uids, byUid, target });
   }
   if (dice < 82) {
-    const seen = random.between(0, 2) === 0;
+    const seen = random.between(0, 2) === 0 && uids.length <= 2;
     const items = seen ? 'BODY[]' : 'BODY.PEEK[HEADER.FIELDS (X-Id)]';
     const action: Action = { kind: 'fetch', folder, uids, byUid, seen: seen && !view.readOnly };
     return act(`${uid}FETCH ${set} (UID FLAGS ${items})`, action, byUid);
