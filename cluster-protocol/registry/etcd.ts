@@ -21,6 +21,9 @@ export interface EtcdOptions {
 }
 
 const deadlineMsDefault = 2000;
+/** A watch on a member that stands still would wait for ever: pings find it. etcd refuses more than one in 5 s. */
+const pingEveryMs = 5500;
+const pingAnswerMs = 2000;
 /** etcd refuses larger requests itself (1.5 MiB); values of ours are far below. */
 const valueBytesMax = 1024 * 1024;
 /** Entries of one list: domains are the most numerous. */
@@ -244,6 +247,11 @@ function clientOptions(options: EtcdOptions, deadlineMs: number): IOptions {
   return {
     hosts: [...options.hosts],
     dialTimeout: deadlineMs,
+    grpcOptions: {
+      'grpc.keepalive_time_ms': pingEveryMs,
+      'grpc.keepalive_timeout_ms': pingAnswerMs,
+      'grpc.keepalive_permit_without_calls': 1,
+    },
     defaultCallOptions: (context) => (context.isStream ? {} : { deadline: Date.now() + deadlineMs }),
     ...(login === undefined ? {} : { auth: { username: login.user, password: login.password } }),
     ...(tls === undefined

@@ -184,7 +184,7 @@ describe('the loss of members', () => {
     etcd.members[0]!.program.child.kill('SIGSTOP');
     try {
       await waitFor('a write', () => one.transact([], [{ put: 'k', value: '2' }]), 20_000);
-      await waitFor('the follower', () => picture === '2', 20_000);
+      await waitFor('the follower', () => picture === '2', 30_000);
 
       etcd.members[1]!.program.child.kill('SIGSTOP');
       // Linearizable: without a quorum there is no answer, rather than an old one.
