@@ -165,7 +165,7 @@ export class MemberProcess {
     void settled.then(() =>
       log.error({ name: this.id, how, wasReady, stderr: last().stderr }, 'member ended'),
     );
-    const next = afterDeath(this.#restart, { wasReady, servedMs });
+    const next = afterDeath(this.#restart, { wasReady, servedMs, wasKilled: signal === 'SIGKILL' });
     this.#restart = next.state;
     this.#restarts++;
     this.#options.restarting(this.id, how, next.delayMs);

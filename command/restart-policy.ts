@@ -9,6 +9,8 @@ export interface MemberLife {
   readonly wasReady: boolean;
   /** From `ready` to its end, ms; 0 when it never was. */
   readonly servedMs: number;
+  /** Ended by SIGKILL: somebody else's doing, which says nothing of whether it can start. */
+  readonly wasKilled: boolean;
 }
 
 /** Consecutive lives that were too short, newest last is all that counts. */
@@ -22,7 +24,7 @@ export const restartAtFirst: RestartState = { shortLives: 0 };
 const livedMs = 1000;
 const delaysMs = [0, 100, 250, 500, 1000, 2000] as const;
 export const restartDelayMsMax = 5000;
-/** A member that served shortly may have been killed by hand: it must be back in under 2 s all the same. */
+/** A member that served shortly, or was killed while it started: it must be back in under 2 s all the same. */
 const servedDelayMsMax = 500;
 
 export function afterDeath(state: RestartState, life: MemberLife): { state: RestartState; delayMs: number } {
@@ -30,6 +32,6 @@ export function afterDeath(state: RestartState, life: MemberLife): { state: Rest
   const delayMs = delaysMs[state.shortLives] ?? restartDelayMsMax;
   return {
     state: { shortLives: state.shortLives + 1 },
-    delayMs: life.wasReady ? Math.min(delayMs, servedDelayMsMax) : delayMs,
+    delayMs: life.wasReady || life.wasKilled ? Math.min(delayMs, servedDelayMsMax) : delayMs,
   };
 }

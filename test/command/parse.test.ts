@@ -68,7 +68,7 @@ describe('a member that has died', () => {
   test('is started at once when it had served, however often', () => {
     let state = restartAtFirst;
     for (let death = 0; death < 20; death++) {
-      const next = afterDeath(state, { wasReady: true, servedMs: 1500 });
+      const next = afterDeath(state, { wasReady: true, servedMs: 1500, wasKilled: false });
       expect(next.delayMs).toBe(0);
       state = next.state;
     }
@@ -78,7 +78,7 @@ describe('a member that has died', () => {
     const delays: number[] = [];
     let state = restartAtFirst;
     for (let death = 0; death < 9; death++) {
-      const next = afterDeath(state, { wasReady: false, servedMs: 0 });
+      const next = afterDeath(state, { wasReady: false, servedMs: 0, wasKilled: false });
       delays.push(next.delayMs);
       state = next.state;
     }
@@ -87,10 +87,13 @@ describe('a member that has died', () => {
     expect(delays.at(-1)).toBe(restartDelayMsMax);
   });
 
-  test('never waits long when it was ready, so that a kill by hand costs under two seconds', () => {
+  test.each([
+    ['was ready', { wasReady: true, servedMs: 10, wasKilled: false }],
+    ['was killed while it started', { wasReady: false, servedMs: 0, wasKilled: true }],
+  ])('never waits long when it %s, so that a kill by hand costs under two seconds', (_what, life) => {
     let state = restartAtFirst;
     for (let death = 0; death < 9; death++) {
-      const next = afterDeath(state, { wasReady: true, servedMs: 10 });
+      const next = afterDeath(state, life);
       expect(next.delayMs).toBeLessThanOrEqual(500);
       state = next.state;
     }
