@@ -30,6 +30,10 @@ const needed: Readonly<Record<string, string>> = {
   openssl: 'openssl',
   'etcd-server': 'etcd',
   'etcd-client': 'etcdctl',
+  'roundcube-core': '/var/lib/roundcube/index.php',
+  'roundcube-sqlite3': '/usr/share/doc/roundcube-sqlite3',
+  'php-cli': 'php',
+  chromium: 'chromium',
 };
 
 /** swaks speaks TLS with this; it has no program of its own. */
