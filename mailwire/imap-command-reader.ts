@@ -364,7 +364,9 @@ export class ImapCommandReader {
   }
 
   #noteTag(line: Buffer): void {
-    const end = line.indexOf(0x20);
+    let end = line.indexOf(0x20);
+    // A tag and nothing else: the answer still bears it.
+    if (end < 0 && line[line.length - 2] === 0x0d) end = line.length - 2;
     const tag = end > 0 && end <= tagCharsMax ? line.toString('latin1', 0, end) : '';
     this.#tag = isTag(tag) ? tag : undefined;
   }

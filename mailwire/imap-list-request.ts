@@ -53,8 +53,8 @@ export function parseListRequest(cursor: ImapCursor): ListRequest {
       else if (option === 'SPECIAL-USE') select.specialUse = true;
       else if (option !== 'REMOTE') throw new Fault('bad-syntax', 'Unknown LIST selection option');
     }
-    // RFC 5258 3: RECURSIVEMATCH alone selects nothing.
-    if (select.recursive && !select.subscribed && !select.specialUse) {
+    // RFC 5258 3 and 6: RECURSIVEMATCH goes with a base option, and SUBSCRIBED is the only one; REMOTE and SPECIAL-USE are none.
+    if (select.recursive && !select.subscribed) {
       throw new Fault('bad-syntax', 'RECURSIVEMATCH needs another selection option');
     }
     cursor.space();

@@ -66,6 +66,11 @@ export class ImapCursor {
     return true;
   }
 
+  /** Does what is left of this stretch of line begin so? Nothing is taken. @param form  Anchored at the start, linear. */
+  aheadMatches(form: RegExp): boolean {
+    return form.test(this.#text.slice(this.#at, this.#at + 100));
+  }
+
   /** Takes this text, in any case, if it is next. */
   takeText(text: string): boolean {
     const next = this.#text.slice(this.#at, this.#at + text.length);

@@ -101,6 +101,10 @@ export class AccountStore implements Store, StoreHost {
     return this.#tree.setSubscribed(name, subscribed);
   }
 
+  get subscribed(): ReadonlySet<string> {
+    return this.#tree.subscribed;
+  }
+
   setQuota(quotaBytes: number, quotaMessages: number): void {
     this.limits = { ...this.limits, quotaBytes, quotaMessages };
   }

@@ -52,7 +52,8 @@ export class FolderTree {
   #replay: AccountReplay | undefined;
   readonly #entries = new Map<string, FolderEntry>();
   readonly #watchers = new Set<() => void>();
-  #subscribed = new Set<string>();
+  /** Whether there is such a folder or not. */
+  subscribed: ReadonlySet<string> = new Set();
   #list: readonly FolderInfo[] | undefined;
   #uidValidityLast: number;
 
@@ -111,7 +112,7 @@ export class FolderTree {
       this.#entries.set(entry.name, entry);
     }
     if (names.includes(subscriptionsName)) {
-      this.#subscribed = await readSubscriptions(
+      this.subscribed = await readSubscriptions(
         this.#host.maildir,
         this.#host.limits.folderNameBytesMax,
         (name) => this.#entries.has(name),
@@ -129,7 +130,7 @@ export class FolderTree {
   list(): readonly FolderInfo[] {
     this.#host.check();
     if (this.#list) return this.#list;
-    this.#list = listingOf(this.#entries, this.#subscribed);
+    this.#list = listingOf(this.#entries, this.subscribed);
     return this.#list;
   }
 
@@ -230,14 +231,14 @@ export class FolderTree {
   setSubscribed(name: string, subscribed: boolean): Promise<void> {
     return this.#host.change('subscribe', async () => {
       const canonical = canonicalFolderName(name, this.#host.limits.folderNameBytesMax);
-      if (this.#subscribed.has(canonical) === subscribed) return;
+      if (this.subscribed.has(canonical) === subscribed) return;
       if (subscribed && !this.list().some((folder) => folder.name === canonical)) throw noSuchFolder();
-      const next = new Set(this.#subscribed);
+      const next = new Set(this.subscribed);
       if (subscribed) next.add(canonical);
       else next.delete(canonical);
       await writeSubscriptions(this.#host.maildir, next);
       this.#host.guard.assert();
-      this.#subscribed = next;
+      this.subscribed = next;
       this.#foldersChanged();
     });
   }

@@ -145,6 +145,8 @@ export interface Store {
   /** Moves children along; INBOX: moves its messages into the new folder (RFC 9051 6.3.6). */
   renameFolder(from: string, to: string): Promise<void>;
   setSubscribed(name: string, subscribed: boolean): Promise<void>;
+  /** Names subscribed to, whether there is such a folder or not (RFC 9051 6.3.7: deleting one does not unsubscribe). */
+  readonly subscribed: ReadonlySet<string>;
   /** The sender has seen the 250: deliveries with this key need not be remembered any longer. */
   settle(deliveryKey: string): Promise<void>;
   readonly usage: { readonly bytes: number; readonly messages: number };

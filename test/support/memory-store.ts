@@ -317,6 +317,10 @@ export class MemoryStore implements Store {
     else this.#subscriptions.delete(name);
   }
 
+  get subscribed(): ReadonlySet<string> {
+    return this.#subscriptions;
+  }
+
   async settle(): Promise<void> {}
   watchFolders(): () => void {
     return () => {};

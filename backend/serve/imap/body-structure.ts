@@ -41,6 +41,8 @@ function addressList(entries: readonly AddressEntry[], utf8: boolean): string {
   return `${out})`;
 }
 
+const emptyText = '("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0)';
+
 /**
  * @param extended  BODYSTRUCTURE; false: BODY, without extension data.
  * @param utf8  8-bit may stand in quoted strings.
@@ -58,11 +60,11 @@ export function structureText(
     let children = '';
     for (const child of part.parts) children += structureText(child, extended, utf8, fieldsOf);
     // The grammar wants at least one part.
-    if (children === '') children = '("text" "plain" NIL NIL NIL "7bit" 0 0)';
+    if (children === '') children = emptyText;
     const extension = extended ? ` ${parametersText(part.params, utf8)}${dispositionText(part, utf8)}` : '';
     return `(${children} ${imapString(part.subtype)}${extension})`;
   }
-  let out = `(${imapString(part.type)} ${imapString(part.subtype)} ${parametersText(part.params, utf8)}`;
+  let out = `(${imapString(part.type)} ${imapString(part.subtype)} ${parametersText(bodyParams(part), utf8)}`;
   out += ` ${imapNstring(part.id)} ${imapNstring(part.description)} ${imapString(part.encoding)}`;
   out += ` ${part.bodyEnd - part.bodyStart}`;
   if (part.message !== undefined) {
@@ -71,10 +73,17 @@ export function structureText(
     out += ` ${part.lines}`;
   } else if (part.type === 'message' && (part.subtype === 'rfc822' || part.subtype === 'global')) {
     // Encoded, so that nobody can look inside: the grammar still wants envelope and body.
-    out += ` (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ("text" "plain" NIL NIL NIL "7bit" 0 0) ${part.lines}`;
+    out += ` (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ${emptyText} ${part.lines}`;
   }
   if (extended) out += ` ${imapNstring(part.md5)}${dispositionText(part, utf8)}`;
   return `${out})`;
+}
+
+/** RFC 2045 5.2: text is US-ASCII unless it says otherwise, and BODY tells so (RFC 9051 7.5.2). */
+function bodyParams({ type, params }: Part): Parameters {
+  if (type !== 'text' || params.some(([name]) => name === 'charset' || name.startsWith('charset*')))
+    return params;
+  return [...params, ['charset', 'us-ascii']];
 }
 
 /** ` disposition language location`. */

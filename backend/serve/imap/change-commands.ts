@@ -24,12 +24,7 @@ export async function storeFlags(session: ImapSession, { cursor, byUid }: Comman
   const silent = item === 'FLAGS.SILENT';
   if (!silent && item !== 'FLAGS') return 'BAD Unknown STORE item';
   cursor.space();
-  const written = cursor.isAt('(') ? cursor.flagList() : [cursor.flag()];
-  while (!cursor.atEnd) {
-    // Without parentheses: flags one after another (RFC 9051 9, store-att-flags).
-    cursor.space();
-    written.push(cursor.flag());
-  }
+  const written = storedFlags(cursor);
   const { bits, keywords } = parseFlags(written);
   const view = session.selectedForChange();
   const ranges = view.resolve(set, byUid, session.saved);
@@ -71,6 +66,18 @@ export async function storeFlags(session: ImapSession, { cursor, byUid }: Comman
   const code = modified.length === 0 ? '' : `[MODIFIED ${imapNumberSet(modified)}] `;
   if (!missing || byUid) return `OK ${code}STORE completed`;
   return code === '' ? someGone : `NO ${code}Some of the messages no longer exist`;
+}
+
+/** `(\\Seen $Work)`, or flags one after another without parentheses (RFC 9051 9, store-att-flags); to the end. */
+function storedFlags(cursor: ImapCursor): string[] {
+  const written: string[] = [];
+  if (cursor.isAt('(')) written.push(...cursor.flagList());
+  else {
+    do written.push(cursor.flag());
+    while (cursor.takeIf(' '));
+  }
+  cursor.end();
+  return written;
 }
 
 /** `(UNCHANGEDSINCE n)` (RFC 7162 3.1.3). */

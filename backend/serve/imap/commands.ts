@@ -5,14 +5,13 @@ import { fetchMessages } from './fetch-command.ts';
 import {
   createFolder,
   deleteFolder,
-  listFolders,
-  listSubscribed,
   namespaces,
   renameFolder,
   subscribe,
   unsubscribe,
 } from './folder-commands.ts';
 import type { ImapSession } from './imap-session.ts';
+import { listFolders, listSubscribed } from './list-commands.ts';
 import { getQuota, getQuotaRoot, setQuota } from './quota-commands.ts';
 import { search } from './search-command.ts';
 import { check, closeFolder, examine, select, status, unselect } from './select-commands.ts';

@@ -101,12 +101,16 @@ async function fetchKnown(
   items: readonly FetchItem[],
 ): Promise<boolean> {
   const slice = new Slice();
+  const uidsOnly = items.every((item) => item.kind === 'uid');
   let complete = true;
   for (const { from, to } of ranges) {
     for (let at = from; at < to; at++) {
       const facts = view.folder.facts(view.uids[at]!);
-      if (facts === undefined) complete = false;
-      else {
+      if (facts === undefined) {
+        // The client was not told yet that it went, and the view still knows this much (RFC 2180 4.1).
+        if (uidsOnly) session.writer.text(`* ${at + 1} FETCH (UID ${view.uids[at]})\r\n`);
+        else complete = false;
+      } else {
         let line = `* ${at + 1} FETCH (`;
         for (let index = 0; index < items.length; index++) {
           if (index > 0) line += ' ';

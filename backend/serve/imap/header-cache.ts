@@ -134,9 +134,11 @@ function addresses(fields: readonly HeaderField[], name: string): readonly Addre
   return value === undefined || value === '' ? [] : parseAddressList(value);
 }
 
+/** RFC 5256 3: addr-mailbox of the first address of ENVELOPE, which for a group is its name. */
 function localPart(entries: readonly AddressEntry[]): string {
-  const first = entries.find((entry) => entry.kind === 'mailbox');
-  return first === undefined ? '' : flat(casemap(first.local).slice(0, textCharsMax));
+  const first = entries[0];
+  if (first === undefined || first.kind === 'group-end') return '';
+  return flat(casemap(first.kind === 'group' ? first.name : first.local).slice(0, textCharsMax));
 }
 
 /** Display name, else the address, of the first entry, be it a group (RFC 5957 2). */

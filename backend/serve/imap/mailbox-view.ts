@@ -72,9 +72,10 @@ export class MailboxView {
   /**
    * The messages a set names.
    * @param saved  What `$` stands for: UIDs, ascending.
+   * @param lenient  A sequence number beyond the last message names nothing, as in SEARCH.
    * @throws {Fault} `bad-syntax`: a sequence number beyond the last message (RFC 9051 9, seq-number)
    */
-  resolve(set: ImapSequenceSet, byUid: boolean, saved: ArrayLike<number>): IndexRanges {
+  resolve(set: ImapSequenceSet, byUid: boolean, saved: ArrayLike<number>, lenient = false): IndexRanges {
     const ranges: { from: number; to: number }[] = [];
     if (set === '$') {
       for (let at = 0; at < saved.length; at++) {
@@ -88,14 +89,17 @@ export class MailboxView {
       const first = from === star ? last : from;
       const second = to === star ? last : to;
       const low = Math.min(first, second);
-      const high = Math.max(first, second);
+      // `9:*` names the last message when there are fewer (RFC 9051 9, seq-range).
+      const high = !byUid && (from === star || to === star) ? last : Math.max(first, second);
       if (byUid) {
         const start = lowerBound(this.uids, low);
         const end = lowerBound(this.uids, high + 1);
         if (end > start) ranges.push({ from: start, to: end });
       } else {
-        if (low < 1 || high > this.count) throw new Fault('bad-syntax', 'No such message');
-        ranges.push({ from: low - 1, to: high });
+        const known = low >= 1 && high >= 1 && high <= this.count;
+        if (known) ranges.push({ from: Math.min(low, high) - 1, to: high });
+        else if (!lenient) throw new Fault('bad-syntax', 'No such message');
+        else if (low >= 1 && low <= this.count) ranges.push({ from: low - 1, to: this.count });
       }
     }
     return merged(ranges);

@@ -21,7 +21,7 @@ export interface MessageContent {
   structure(): Part;
   /** The message's own header, its empty line included. */
   header(): Buffer;
-  /** The header of a message inside; needs `part-headers`. */
+  /** The header of a part or of a message inside; needs `part-headers`. */
   headerOf(part: Part): Buffer;
   range(start: number, end: number): Range;
   /** Bytes of a range. */
@@ -123,7 +123,7 @@ class LargeContent implements MessageContent {
 
   async #readPartHeaders(): Promise<void> {
     let left = 8 * 1024 * 1024;
-    for (const part of innerMessages(this.structure())) {
+    for (const part of innerParts(this.structure())) {
       const bytes = Math.min(part.bodyStart - part.headerStart, headerBytesMax);
       left -= bytes;
       if (left < 0) return;
@@ -161,16 +161,14 @@ export function fieldsOf(content: MessageContent, part: Part): HeaderField[] {
   return parseHeaderFields(content.headerOf(part));
 }
 
-/** Messages inside a message; a walk without recursion. */
-export function innerMessages(root: Part): Part[] {
+/** Parts and messages inside a message: whatever has a header of its own. A walk without recursion. */
+function innerParts(root: Part): Part[] {
   const found: Part[] = [];
   const waiting: Part[] = [root];
   for (let part = waiting.pop(); part !== undefined; part = waiting.pop()) {
-    if (part.message !== undefined) {
-      found.push(part.message);
-      waiting.push(part.message);
-    }
-    waiting.push(...part.parts);
+    const inner = part.message === undefined ? part.parts : [part.message];
+    for (const one of inner) found.push(one);
+    for (const one of inner) waiting.push(one);
   }
   return found;
 }

@@ -5,8 +5,10 @@
  * that a search of one session does not stop the others (CASES 26).
  */
 
+import { isFault } from '../../../base/fault.ts';
 import { imapNumberSet, imapString } from '../../../mailwire/imap-reply.ts';
 import { parseSearchProgram, type SearchReturn } from '../../../mailwire/imap-search-keys.ts';
+import type { ImapCursor } from '../../../mailwire/imap-tokens.ts';
 import type { ImapSession } from './imap-session.ts';
 import type { MailboxView } from './mailbox-view.ts';
 import { candidatesOf } from './search-candidates.ts';
@@ -19,6 +21,27 @@ import type { CommandCall } from './session-options.ts';
 const parallelMax = 8;
 
 export async function search(session: ImapSession, call: CommandCall): Promise<string> {
+  return await savingNothingOnNo(session, call.cursor, () => searchAndTell(session, call));
+}
+
+/** RFC 5182 2.1: a search that was to be saved and is answered NO leaves an empty result; one answered BAD the old one. */
+export async function savingNothingOnNo(
+  session: ImapSession,
+  cursor: ImapCursor,
+  run: () => Promise<string>,
+): Promise<string> {
+  const saves = cursor.aheadMatches(/^ RETURN \([^)]*\bSAVE\b/i);
+  try {
+    const completion = await run();
+    if (saves && completion.startsWith('NO')) session.saved = [];
+    return completion;
+  } catch (error) {
+    if (saves && !isFault(error, 'bad-syntax')) session.saved = [];
+    throw error;
+  }
+}
+
+async function searchAndTell(session: ImapSession, call: CommandCall): Promise<string> {
   const { cursor, byUid } = call;
   cursor.space();
   const program = parseSearchProgram(cursor);
@@ -104,6 +127,8 @@ export function tellExtended(
   returns: ReadonlySet<SearchReturn>,
   modseq: number | undefined,
 ): void {
+  // RFC 5182 2.2: SAVE alone asks for no answer.
+  if (returns.size === 1 && returns.has('SAVE')) return;
   let answer = `* ESEARCH (TAG ${imapString(tag)})${byUid ? ' UID' : ''}`;
   if (numbers.length > 0) {
     if (returns.has('MIN')) answer += ` MIN ${numbers[0]}`;

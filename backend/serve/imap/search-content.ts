@@ -37,12 +37,14 @@ export async function decideByContent(
   try {
     let fields: HeaderField[] | undefined;
     const holds = async (key: ContentKey): Promise<boolean> => {
-      if (key.key === 'body') return holdsBody(content, key.value, slice);
+      if (key.key === 'body') return holdsBody(content, key.value, slice, false);
       fields ??= parseHeaderFields(content.header());
       if ('name' in key)
         return fields.some((field) => field.name === key.name && holdsField(field, key.value));
       if ('value' in key) {
-        return fields.some((field) => holdsLine(field, key.value)) || holdsBody(content, key.value, slice);
+        return (
+          fields.some((field) => holdsLine(field, key.value)) || holdsBody(content, key.value, slice, true)
+        );
       }
       const written = fields.find((field) => field.name === 'date');
       const date = written && parseMessageDate(unfold(written.raw));
@@ -63,20 +65,32 @@ function holdsLine(field: HeaderField, needle: string): boolean {
   return foldText(`${field.writtenName}: ${decodeEncodedWords(unfold(field.raw))}`).includes(needle);
 }
 
-/** Text parts and the headers of messages inside. A walk without recursion. */
-async function holdsBody(content: MessageContent, needle: string, slice: Slice): Promise<boolean> {
+/**
+ * Text parts and the headers of messages inside. A walk without recursion.
+ * @param mimeHeaders  Headers of parts too: TEXT looks into them, BODY does not (RFC 9051 6.4.4).
+ */
+async function holdsBody(
+  content: MessageContent,
+  needle: string,
+  slice: Slice,
+  mimeHeaders: boolean,
+): Promise<boolean> {
   if (needle === '') return true;
   const waiting: Part[] = [content.structure()];
   for (let part = waiting.pop(); part !== undefined; part = waiting.pop()) {
     if (part.message !== undefined) {
-      const inner = parseHeaderFields(content.headerOf(part.message));
-      if (inner.some((field) => holdsLine(field, needle))) return true;
+      if (holdsHeader(content, part.message, needle)) return true;
       waiting.push(part.message);
     }
+    if (mimeHeaders && part.parts.some((inner) => holdsHeader(content, inner, needle))) return true;
     for (let at = part.parts.length - 1; at >= 0; at--) waiting.push(part.parts[at]!);
     if (part.type === 'text' && (await holdsPart(content, part, needle, slice))) return true;
   }
   return false;
+}
+
+function holdsHeader(content: MessageContent, part: Part, needle: string): boolean {
+  return parseHeaderFields(content.headerOf(part)).some((field) => holdsLine(field, needle));
 }
 
 async function holdsPart(

@@ -100,7 +100,7 @@ export function compileKey(
       return simple((_, uid) => (folder.modseqOf(uid) ?? -1) >= key.modseq);
     case 'uid':
     case 'sequence': {
-      const ranges = view.resolve(key.set, key.key === 'uid', saved);
+      const ranges = view.resolve(key.set, key.key === 'uid', saved, true);
       const starts = ranges.map((range) => range.from);
       return simple((sequence, uid) => {
         const at = lowerBound(starts, sequence) - 1;

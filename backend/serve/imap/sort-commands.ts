@@ -10,7 +10,15 @@ import { type HeaderFacts, headerFacts } from './header-cache.ts';
 import type { ImapSession } from './imap-session.ts';
 import type { MailboxView } from './mailbox-view.ts';
 import { candidatesOf } from './search-candidates.ts';
-import { greatestModseq, matching, savedOf, tellExtended, tellPlain, toldOf } from './search-command.ts';
+import {
+  greatestModseq,
+  matching,
+  savedOf,
+  savingNothingOnNo,
+  tellExtended,
+  tellPlain,
+  toldOf,
+} from './search-command.ts';
 import { compileKey } from './search-key.ts';
 import { Slice } from './session-clock.ts';
 import type { CommandCall } from './session-options.ts';
@@ -27,6 +35,10 @@ interface Sorted {
 }
 
 export async function sortMessages(session: ImapSession, call: CommandCall): Promise<string> {
+  return await savingNothingOnNo(session, call.cursor, () => sortAndTell(session, call));
+}
+
+async function sortAndTell(session: ImapSession, call: CommandCall): Promise<string> {
   call.cursor.space();
   const program = parseSortProgram(call.cursor);
   const view = session.selected();

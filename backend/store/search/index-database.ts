@@ -14,7 +14,7 @@ import { pathToFileURL } from 'node:url';
 import { indexSpelling } from './needle.ts';
 
 /** Changes when the tables or what is put into them change. */
-const format = 'postern-search-1';
+const format = 'postern-search-2';
 const uidSpan = 2 ** 32;
 const sliceBytes = 1024 * 1024;
 

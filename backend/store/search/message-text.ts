@@ -1,6 +1,6 @@
 /**
  * All text of a message that SEARCH may find: header lines decoded, text parts
- * decoded and folded, headers of messages inside. It has to hold whatever a scan
+ * decoded and folded, headers of parts and messages inside. It has to hold whatever a scan
  * of the message (backend/serve/imap/search-content.ts) would find.
  */
 import { foldText } from '../../../mailwire/imap-search-keys.ts';
@@ -28,12 +28,11 @@ export function textOfMessage(message: Buffer): string | undefined {
   if (!add(headerText(message))) return undefined;
   const waiting: Part[] = [structureOf(message)];
   for (let part = waiting.pop(); part !== undefined; part = waiting.pop()) {
-    if (part.message !== undefined) {
-      const { headerStart, bodyStart } = part.message;
+    const inner = part.message === undefined ? part.parts : [part.message];
+    for (const { headerStart, bodyStart } of inner) {
       if (!add(headerText(message.subarray(headerStart, bodyStart)))) return undefined;
-      waiting.push(part.message);
     }
-    waiting.push(...part.parts);
+    waiting.push(...inner);
     if (part.type !== 'text') continue;
     if (part.bodyEnd - part.bodyStart > textCharsMax * 4) return undefined;
     if (!add(partText(message, part))) return undefined;
