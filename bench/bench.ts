@@ -5,15 +5,14 @@
  *
  *   npm run bench -- --rounds 3 --only login --seconds 4
  */
-import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { requireDebianPackages } from '../test/support/debian.ts';
 import { type Comparison, median, ratioOf, reached, tableOf } from './figures.ts';
-import { type Bench, measures } from './measures.ts';
-import { Peers } from './peers.ts';
+import { measures } from './measures.ts';
+import { compiled, Peers } from './peers.ts';
 import { fillBox, startPosternUnderTest } from './postern.ts';
+import type { Bench, Measure } from './sides.ts';
 
 const { values } = parseArgs({
   options: {
@@ -28,12 +27,13 @@ const { values } = parseArgs({
 });
 if (values.help) {
   console.log(
-    'npm run bench -- [--rounds 3] [--seconds 4] [--messages 3000] [--idle 4000] [--only PART-OF-A-NAME] [--fsync always|optimized]',
+    'npm run bench -- [--rounds 3] [--seconds 4] [--messages 3000] [--idle 4000] [--only PART-OF-A-NAME|ANOTHER] [--fsync always|optimized]',
   );
   process.exit(0);
 }
 
-const chosen = measures.filter((measure) => measure.work.includes(values.only));
+const only = values.only.split('|');
+const chosen = measures.filter(({ work }) => only.some((part) => work.includes(part)));
 await requireDebianPackages([
   'dovecot-core',
   'dovecot-imapd',
@@ -46,16 +46,10 @@ await requireDebianPackages([
   'libssl-dev',
   'gcc',
 ]);
-const generator = path.join(import.meta.dirname, 'load', 'mbench');
-if (!existsSync(generator)) {
-  const built = spawnSync('cc', ['-O2', '-w', '-o', generator, `${generator}.c`, '-lssl', '-lcrypto'], {
-    stdio: 'inherit',
-  });
-  if (built.status !== 0) throw new Error('the load generator could not be compiled');
-}
+await compiled('mbench', ['-lssl', '-lcrypto']);
 
 const peers = await Peers.create();
-const postern = await startPosternUnderTest({ imapUsers: 100, mailboxes: 1000 });
+const postern = await startPosternUnderTest({ imapUsers: 120, mailboxes: 1000 });
 const bench: Bench = {
   postern,
   peers,
@@ -68,6 +62,7 @@ try {
   const needed = new Set(chosen.flatMap((measure) => measure.peers));
   if (needed.has('dovecot')) await peers.up('dovecot', { FSYNC: values.fsync });
   if (needed.has('nginx')) await peers.up('nginx');
+  if (needed.has('nginx-alone')) await peers.up('nginx-alone');
   if (needed.has('postfix'))
     await peers.up('postfix', { PF_TRANSPORT: 'lmtp:inet:127.0.0.1:20024', PF_INFLOW: '0' });
   if (needed.has('haraka'))
@@ -81,7 +76,12 @@ try {
     await fillBox('m1k', 1000, 10_240, { host: '127.0.0.1', port: 20_143, user: 'u1' });
 
   const comparisons: Comparison[] = [];
+  const prepared = new Set<Measure['prepare']>();
   for (const measure of chosen) {
+    if (measure.prepare !== undefined && !prepared.has(measure.prepare)) {
+      prepared.add(measure.prepare);
+      await measure.prepare(bench);
+    }
     const ours: number[] = [];
     const theirs: number[] = [];
     for (let round = 0; round < Number(values.rounds); round++) {
@@ -95,7 +95,6 @@ try {
       work: measure.work,
       unit: measure.unit,
       peer: measure.peer,
-      better: measure.better,
       mark: measure.mark,
       ours,
       theirs,

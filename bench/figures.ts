@@ -7,6 +7,12 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+/** What has to be reached: a ratio to the peer in the same run, or a figure of its own. */
+export type Mark =
+  | { readonly atLeastTimes: number }
+  | { readonly atMostTimes: number }
+  | { readonly atMost: number };
+
 /** What one work measured for us and for one peer, round by round. */
 export interface Comparison {
   readonly work: string;
@@ -14,10 +20,7 @@ export interface Comparison {
   readonly peer: string;
   readonly ours: readonly number[];
   readonly theirs: readonly number[];
-  /** `higher`: a rate, the ratio is ours / theirs and must be at least the mark. `lower`: a cost; ours must be at most the mark. */
-  readonly better: 'higher' | 'lower';
-  /** What this project has to reach: a ratio for rates, an absolute figure for costs. */
-  readonly mark: number | undefined;
+  readonly mark: Mark | undefined;
 }
 
 /** Ratio of the medians, ours to theirs. */
@@ -26,10 +29,16 @@ export function ratioOf(comparison: Comparison): number {
 }
 
 export function reached(comparison: Comparison): boolean | undefined {
-  if (comparison.mark === undefined) return undefined;
-  return comparison.better === 'higher'
-    ? ratioOf(comparison) >= comparison.mark
-    : median(comparison.ours) <= comparison.mark;
+  const { mark } = comparison;
+  if (mark === undefined) return undefined;
+  if ('atMost' in mark) return median(comparison.ours) <= mark.atMost;
+  const ratio = ratioOf(comparison);
+  return 'atLeastTimes' in mark ? ratio >= mark.atLeastTimes : ratio <= mark.atMostTimes;
+}
+
+function markText(mark: Mark, unit: string): string {
+  if ('atMost' in mark) return `<= ${mark.atMost} ${unit}`;
+  return 'atLeastTimes' in mark ? `>= ${mark.atLeastTimes} x` : `<= ${mark.atMostTimes} x`;
 }
 
 const round = (value: number): string =>
@@ -42,19 +51,13 @@ export function tableOf(comparisons: readonly Comparison[]): string {
       one.ours.length > 1 ? ` (${round(Math.min(...one.ours))}-${round(Math.max(...one.ours))})` : '';
     const theirs = one.theirs.length > 0 ? `${round(median(one.theirs))} ${one.unit}` : '-';
     const ok = reached(one);
-    const mark =
-      one.mark === undefined
-        ? ''
-        : one.better === 'higher'
-          ? `>= ${one.mark} x`
-          : `<= ${one.mark} ${one.unit}`;
     rows.push([
       one.work,
       `${round(median(one.ours))} ${one.unit}${range}`,
       one.peer,
       theirs,
       one.theirs.length > 0 ? `${round(ratioOf(one))} x` : '-',
-      mark,
+      one.mark === undefined ? '' : markText(one.mark, one.unit),
       ok === undefined ? '' : ok ? 'reached' : 'MISSED',
     ]);
   }

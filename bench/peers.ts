@@ -3,8 +3,8 @@
  * Postfix in front of it, nginx's mail proxy. `load/peers.sh` starts and stops
  * them with all their state in one directory.
  */
-import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -14,6 +14,12 @@ const loadDir = path.join(import.meta.dirname, 'load');
 
 /** First port of the peers; what each listens on is an offset from it, see `load/README.md`. */
 export const peerPort = (offset: number): number => 20_000 + offset;
+
+/** `nginx-alone`: nginx mail on ports of its own, before a server that says yes to everything. */
+export type PeerName = 'dovecot' | 'postfix' | 'nginx' | 'nginx-alone' | 'haraka';
+
+/** First port of the peers that stand before the yes-server; that one listens on it. */
+export const aloneBase = 21_000;
 
 export interface ShellResult {
   readonly code: number;
@@ -54,9 +60,19 @@ export function runProgram(
   });
 }
 
+/** Compiles a program of `load/` unless that was done before. @returns its path */
+export async function compiled(name: string, libraries: readonly string[] = []): Promise<string> {
+  const program = path.join(loadDir, name);
+  if (existsSync(program)) return program;
+  const done = await runProgram('cc', ['-O2', '-w', '-o', program, `${program}.c`, ...libraries]);
+  if (done.code !== 0) throw new Fault('unavailable', `${name} could not be compiled: ${done.stderr}`);
+  return program;
+}
+
 export class Peers {
   readonly directory: string;
-  readonly #up = new Set<string>();
+  readonly #up = new Set<PeerName>();
+  #yesServer: ChildProcess | undefined;
 
   private constructor(directory: string) {
     this.directory = directory;
@@ -68,16 +84,25 @@ export class Peers {
     return new Peers(directory);
   }
 
-  async up(name: string, env: Record<string, string> = {}): Promise<void> {
-    const done = await runLoad('peers.sh', ['up', this.directory, name], env);
+  async up(name: PeerName, env: Record<string, string> = {}): Promise<void> {
+    const alone = name === 'nginx-alone';
+    if (alone) this.#yesServer = spawn(await compiled('fakeimap'), [String(aloneBase)], { stdio: 'ignore' });
+    const done = await runLoad('peers.sh', ['up', this.#homeOf(name), alone ? 'nginx' : name], {
+      ...env,
+      ...(alone ? { BASE: String(aloneBase), UP_IMAP: String(aloneBase) } : {}),
+    });
     if (done.code !== 0)
       throw new Fault('unavailable', `the peer ${name} did not start: ${done.stderr.trim().slice(-400)}`);
     this.#up.add(name);
   }
 
-  async down(name: string): Promise<void> {
-    await runLoad('peers.sh', ['down', this.directory, name]);
+  async down(name: PeerName): Promise<void> {
+    await runLoad('peers.sh', ['down', this.#homeOf(name), name === 'nginx-alone' ? 'nginx' : name]);
     this.#up.delete(name);
+  }
+
+  #homeOf(name: PeerName): string {
+    return name === 'nginx-alone' ? path.join(this.directory, 'alone') : this.directory;
   }
 
   pidFile(name: string): string {
@@ -94,6 +119,7 @@ export class Peers {
 
   async close(): Promise<void> {
     for (const name of [...this.#up].reverse()) await this.down(name);
+    this.#yesServer?.kill();
     await rm(this.directory, { recursive: true, force: true });
   }
 }

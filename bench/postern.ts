@@ -2,7 +2,8 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -20,8 +21,10 @@ export interface PosternUnderTest {
   readonly linkSocket: string;
   /** Shell command that prints how many messages are stored. */
   readonly countCommand: string;
-  /** Fresh processes, same accounts. */
-  restart(): Promise<void>;
+  /** Directory of a user's Maildir++ folder. */
+  maildirOf(user: string, folder: string): Promise<string>;
+  /** Fresh processes, same accounts. @param meanwhile  While none runs. */
+  restart(meanwhile?: () => Promise<void>): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -70,7 +73,16 @@ export async function startPosternUnderTest(options: {
     },
     linkSocket: layout.linkSocket('backend-1'),
     countCommand: `find ${layout.storage}/domains/${domain} -path '*/cur/*' -type f | wc -l`,
-    async restart() {
+    async maildirOf(user, folder) {
+      const [local = ''] = user.split('@');
+      const names = path.join(layout.storage, 'domains', domain);
+      for (const hash of await readdir(names)) {
+        const directory = path.join(names, hash, local, 'Maildir', `.${folder}`);
+        if (existsSync(directory)) return directory;
+      }
+      throw new Fault('unavailable', `${user} has no folder ${folder}`);
+    },
+    async restart(meanwhile) {
       process.kill(cluster.supervisorPid, 'SIGTERM');
       for (;;) {
         const alive = await readFile(`/proc/${cluster.supervisorPid}/stat`, 'utf8').then(
@@ -80,6 +92,7 @@ export async function startPosternUnderTest(options: {
         if (!alive) break;
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
+      await meanwhile?.();
       await cluster.startAgain();
       await cluster.answering();
     },
@@ -119,16 +132,17 @@ function control(socketPath: string, body: unknown): Promise<void> {
   });
 }
 
-/** Runs `smtp-alone.ts` in a process of its own while `work` uses its port. */
-export async function withSmtpDoor<T>(work: (port: number) => Promise<T>): Promise<T> {
+/** Runs one of the doors that stand alone in a process of its own while `work` uses the ports it prints. */
+export async function withDoor<T>(
+  script: 'smtp-alone.ts' | 'imap-alone.ts',
+  work: (ports: readonly number[]) => Promise<T>,
+): Promise<T> {
   const directory = await mkdtemp(path.join(tmpdir(), 'postern-door-'));
-  const script = path.join(import.meta.dirname, 'smtp-alone.ts');
-  const door = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', script, directory], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const args = ['--disable-warning=ExperimentalWarning', path.join(import.meta.dirname, script), directory];
+  const door = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   try {
     const [said] = (await once(door.stdout, 'data')) as [Buffer];
-    return await work(Number(said.toString()));
+    return await work(said.toString().trim().split(' ').map(Number));
   } finally {
     door.kill();
     await rm(directory, { recursive: true, force: true });
