@@ -99,6 +99,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     log,
     settings,
     owns,
+    leaseLeftMs: () => member?.leaseLeftMs ?? 0,
   });
   const record: MemberRecord = {
     id: memberStart.id,

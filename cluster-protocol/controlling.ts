@@ -16,6 +16,7 @@ import {
 import { type Change, type Condition, type RegistryEntry, registryKey, type WatchEvent } from './registry.ts';
 import { decodeReleased, type Released } from './released.ts';
 import { decodeShardMap, emptyShardMap, encodeShardMap, type ShardMap } from './shard-map.ts';
+import { noWishes, type Wishes, wishesAfter } from './wishes.ts';
 
 /** Registry prefixes the machine has to be fed with. */
 export const controllerPrefixes = [
@@ -23,6 +24,7 @@ export const controllerPrefixes = [
   registryKey.shardMap,
   registryKey.memberPrefix,
   registryKey.releasedPrefix,
+  registryKey.wishPrefix,
 ] as const;
 
 export interface ControllerConfig {
@@ -44,6 +46,7 @@ interface Known {
   readonly map: { readonly map: ShardMap; readonly revision: number } | undefined;
   readonly backends: ReadonlyMap<MemberId, BackendView>;
   readonly released: ReadonlyMap<MemberId, Released>;
+  readonly wishes: Wishes;
 }
 
 export interface ControllerState {
@@ -159,13 +162,13 @@ function proceed(state: ControllerState, nowMs: number, config: ControllerConfig
   if (state.term === 0) return { state, outputs: [] };
   const old = known.map?.map ?? emptyShardMap(config.shardCount, config.firstEpoch);
   const settledMs = state.membersChangedMs + config.settleMs;
-  const drains = [...known.backends.values()].some((backend) => backend.draining);
   const { next, wantsMoves } = reassign(
     old,
     known.backends,
     known.released,
-    drains || nowMs >= settledMs,
+    nowMs >= settledMs,
     config.limits ?? reassignmentLimitsDefault,
+    known.wishes,
   );
   const outputs: ControllerOutput[] = wantsMoves ? [{ kind: 'wake', atMs: settledMs }] : [];
   if (next === undefined && known.map !== undefined) return { state, outputs };
@@ -189,7 +192,13 @@ function proceed(state: ControllerState, nowMs: number, config: ControllerConfig
 }
 
 function knownFrom(entries: readonly RegistryEntry[]): Known {
-  let known: Known = { controller: undefined, map: undefined, backends: new Map(), released: new Map() };
+  let known: Known = {
+    controller: undefined,
+    map: undefined,
+    backends: new Map(),
+    released: new Map(),
+    wishes: noWishes,
+  };
   for (const entry of entries) {
     known = knownAfter(known, { kind: 'put', ...entry });
     if (entry.key === registryKey.controller)
@@ -229,7 +238,8 @@ function knownAfter(known: Known, event: WatchEvent): Known {
       released: changed(known.released, id, gone ? undefined : decodeReleased(event.value)),
     };
   }
-  return known;
+  const wishes = wishesAfter(known.wishes, event.key, gone ? undefined : event.value);
+  return wishes === known.wishes ? known : { ...known, wishes };
 }
 
 function changed<V>(map: ReadonlyMap<string, V>, key: string, value: V | undefined): Map<string, V> {

@@ -146,7 +146,7 @@ export type AdminRequest =
       readonly address: Address;
       readonly quotaBytes?: number;
     } & GivenSecret)
-  | { readonly op: 'account-show' | 'account-remove'; readonly address: Address }
+  | { readonly op: 'account-show' | 'account-remove' | 'account-sessions'; readonly address: Address }
   | ({ readonly op: 'account-passwd'; readonly address: Address } & GivenSecret)
   /** Bytes and messages: 0 for no limit, null for the site's default, absent for what it was. */
   | {

@@ -75,4 +75,12 @@ export const registryKey = {
   /** JSON `{ name }`: a domain whose accounts live here. */
   domain: (name: string) => `domain/${name}`,
   domainPrefix: 'domain/',
+  /** What admins want of the controller: `wishes.ts`. */
+  wishPrefix: 'wish/',
+  /** What admins changed: `change-history.ts`. */
+  historyPrefix: 'history/',
+  /** Number of the newest of them. */
+  historyLast: 'history-last',
+  /** The last grants: `move-log.ts`, written by the controller. */
+  moves: 'moves',
 } as const;

@@ -1,10 +1,16 @@
 /** The other end of the admin socket: how a command asks the running cluster. */
 import { request as httpRequest } from 'node:http';
+import { userInfo } from 'node:os';
 import { errnoOf, Fault, type FaultCode, faultCodes } from '../base/fault.ts';
 import { dataLayoutAt, type Where } from './configuration.ts';
 import { type ControlRequest, controlAnswerBytesMax, controlPath } from './control.ts';
 
 const answerMsMax = 90_000;
+
+/** Who asks, for the history: the login behind sudo where there is one. The socket is open to this user only anyway. */
+export function whoAsks(): string {
+  return process.env.SUDO_USER || userInfo().username;
+}
 
 /** @throws {Fault} `not-running`, or what the cluster answered. */
 export async function askCluster<T>(where: Where, request: ControlRequest): Promise<T> {

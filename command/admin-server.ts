@@ -9,14 +9,17 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { Fault, type FaultCode } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { addressParts, canonicalAddress, canonicalDomain } from '../cluster-protocol/ids.ts';
-import type { GivenSecret, MemberRecord } from '../cluster-protocol/link.ts';
+import type { GivenSecret } from '../cluster-protocol/link.ts';
 import { maintenanceTask } from '../cluster-protocol/maintenance.ts';
 import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
-import { decodeShardMap } from '../cluster-protocol/shard-map.ts';
+import { isDrained } from '../cluster-protocol/wishes.ts';
 import type { Router } from '../gateway/routing/router.ts';
 import { askMember, askOwner, listAccounts } from './account-work.ts';
 import type { Certificates } from './certificates.ts';
+import { backendsOf, heldBy, readFacts, unsettled } from './cluster-facts.ts';
 import type { ClusterRecord } from './cluster-record.ts';
+import { clusterRequest } from './cluster-requests.ts';
+import { performCluster } from './cluster-work.ts';
 import {
   accountsPerPageMax,
   type ClusterStatus,
@@ -49,7 +52,10 @@ export interface AdminServerOptions {
   readonly storageRoot: string;
   readonly certificates: Certificates;
   readonly log: Log;
+  readonly leaseMs: number;
   members(): readonly SupervisedMember[];
+  /** Drains a member of this machine, ends its process and starts it again. */
+  restart(member: string, by: string): Promise<{ readonly tookMs: number }>;
 }
 
 export interface AdminServer {
@@ -110,8 +116,8 @@ async function answer(
       throw new Fault('bad-argument', `only POST ${controlPath} is served here`);
     const control = checkRequest(await readBody(request));
     op = control.op;
-    if (op === 'account-maintain') {
-      // Minutes for a large account: a space now and then says that somebody is at work.
+    if (op === 'account-maintain' || op === 'member-restart') {
+      // Minutes for a large account or a busy member: a space now and then says that somebody is at work.
       beat = setInterval(() => {
         if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/json' });
         response.write(' ');
@@ -171,6 +177,8 @@ async function perform(request: ControlRequest, options: AdminServerOptions): Pr
         throw new Fault('bad-argument', `there is no certificate "${request.name}"; see "postern cert list"`);
       return { renewed };
     }
+    default:
+      return performCluster(request, options);
   }
 }
 
@@ -184,32 +192,16 @@ async function needDomain(registry: Registry, domain: string): Promise<void> {
 
 async function status(options: AdminServerOptions): Promise<ClusterStatus> {
   const { registry, router, cluster } = options;
-  const [records, domains, controller, mapEntry] = await Promise.all([
-    registry.list(registryKey.memberPrefix),
-    registry.list(registryKey.domainPrefix),
-    registry.get(registryKey.controller),
-    registry.get(registryKey.shardMap),
-  ]);
-  const shards = new Map<string, number>();
-  let freeShards = cluster.shardCount;
-  if (mapEntry !== undefined) {
-    const map = decodeShardMap(mapEntry.value);
-    for (const owner of map.owners) {
-      if (owner === 0) continue;
-      const id = map.holders[owner - 1]?.id ?? '';
-      shards.set(id, (shards.get(id) ?? 0) + 1);
-      freeShards--;
-    }
-  }
-  const registered = new Map(
-    records.entries.map((entry) => [
-      entry.key.slice(registryKey.memberPrefix.length),
-      JSON.parse(entry.value) as MemberRecord,
-    ]),
-  );
+  const [facts, domains] = await Promise.all([readFacts(registry), registry.list(registryKey.domainPrefix)]);
+  const here = options.members();
+  const elsewhere = [...facts.members.values()].filter(({ id }) => !here.some((member) => member.id === id));
   const members = await Promise.all(
-    options.members().map(async (member): Promise<MemberStatus> => {
-      const record = registered.get(member.id);
+    [
+      ...here,
+      // Of other machines the registry tells: registered there means serving.
+      ...elsewhere.map(({ id, role, pid }) => ({ id, role, pid, isReady: true, restarts: 0 })),
+    ].map(async (member): Promise<MemberStatus> => {
+      const record = facts.members.get(member.id);
       const base = {
         id: member.id,
         role: member.role,
@@ -219,22 +211,33 @@ async function status(options: AdminServerOptions): Promise<ClusterStatus> {
         registered: record !== undefined,
         address: record?.address ?? '',
         release: record?.release ?? '',
+        ...(record === undefined ? {} : { versions: record.versions }),
       };
       if (member.role === 'gateway') return base;
       const own = (await askMember(router, member.id, { op: 'status' }).catch(() => ({}))) as {
         openAccounts?: number;
         memoryBytes?: number;
+        sessions?: number;
+        leaseLeftMs?: number;
       };
-      return { ...base, shards: shards.get(member.id) ?? 0, ...own };
+      const { shards, pins } = heldBy(facts, member.id);
+      const drained = record !== undefined && isDrained(facts.wishes, member.id, record.incarnation);
+      return { ...base, shards, pins, weight: record?.weight ?? 1, drained, ...own };
     }),
   );
+  const { moves, free } = unsettled(facts);
   return {
     cluster: cluster.id,
     shardCount: cluster.shardCount,
     storageRoot: options.storageRoot,
-    controller: controller?.value ?? '',
-    freeShards,
+    controller: facts.controller,
+    freeShards: facts.map === undefined ? cluster.shardCount : free,
+    moves,
+    epoch: (facts.map?.nextEpoch ?? 1) - 1,
+    pins: facts.map?.pins.size ?? 0,
+    movedShards: facts.wishes.shards.size,
     domains: domains.entries.length,
+    backends: backendsOf(facts).length,
     members,
   };
 }
@@ -317,16 +320,21 @@ function checkRequest(body: string): ControlRequest {
       return { op: raw.op };
     case 'cert-renew':
       return { op: raw.op, ...(raw.name === undefined ? {} : { name: text('name') }) };
-    default:
+    default: {
+      const request = clusterRequest(raw);
+      if (request !== undefined) return request;
       throw new Fault('bad-argument', 'there is no such operation');
+    }
   }
 }
 
 /** For the log: whom it was about, never a password. */
 function subjectOf(request: ControlRequest): Record<string, string> {
-  if ('address' in request) return { account: request.address };
+  const by = 'by' in request ? { by: request.by } : {};
+  if ('address' in request) return { account: request.address, ...by };
   if ('domain' in request) return { domain: request.domain };
-  return {};
+  if ('member' in request && request.member !== undefined) return { name: request.member, ...by };
+  return by;
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {

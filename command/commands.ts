@@ -2,6 +2,7 @@
 import type { Command } from './command.ts';
 
 const address = [{ name: 'ADDRESS', required: true }] as const;
+const member = [{ name: 'MEMBER', required: true }] as const;
 const passwordStdin = {
   'password-stdin': { type: 'boolean', doc: 'Read the password from the first line of standard input.' },
   hash: {
@@ -165,9 +166,94 @@ export const commands: readonly Command[] = [
   },
   {
     words: ['cluster', 'status'],
-    summary: 'Show members, controller and shards.',
+    summary: 'Show members, controller, shards and moves.',
+    more: 'For each backend: shards, accounts pinned to it, sessions, and how much longer it may act unless its lease is renewed.',
     positionals: [],
     options: {},
     run: async (call) => (await import('./cluster.ts')).status(call),
+  },
+  {
+    words: ['cluster', 'why'],
+    summary:
+      'Say who has an account, since when and why, and what would become of it if that backend were gone.',
+    positionals: address,
+    options: {},
+    run: async (call) => (await import('./cluster.ts')).why(call),
+  },
+  {
+    words: ['cluster', 'drain'],
+    summary:
+      'Give all shards and pinned accounts of a backend to the others; it gets none until "cluster undrain".',
+    more: 'The wish stands in the registry: it outlives the controller and restarts of the backend. The last backend that takes shards is not drained.',
+    positionals: member,
+    options: { wait: { type: 'boolean', doc: 'Return when the backend has nothing left.' } },
+    run: async (call) => (await import('./cluster-moves.ts')).drain(call),
+  },
+  {
+    words: ['cluster', 'undrain'],
+    summary: 'Let a drained backend have its share of the shards again.',
+    positionals: member,
+    options: {},
+    run: async (call) => (await import('./cluster-moves.ts')).undrain(call),
+  },
+  {
+    words: ['cluster', 'pin'],
+    summary: 'Keep an account at a backend, whatever becomes of its shard.',
+    more: 'While that backend is drained or gone the account is where its shard is.',
+    positionals: [...address, ...member],
+    options: {},
+    run: async (call) => (await import('./cluster-moves.ts')).pin(call),
+  },
+  {
+    words: ['cluster', 'unpin'],
+    summary: 'Let a pinned account be where its shard is.',
+    positionals: address,
+    options: {},
+    run: async (call) => (await import('./cluster-moves.ts')).unpin(call),
+  },
+  {
+    words: ['cluster', 'move'],
+    summary: 'Keep a shard at a backend, or give it back to the balance of the controller.',
+    more: '"cluster why ADDRESS" says which shard an account is in. Shards are numbered from 0.',
+    positionals: [
+      { name: 'SHARD', required: true },
+      { name: 'MEMBER', required: false },
+    ],
+    options: { balance: { type: 'boolean', doc: 'In place of MEMBER: the controller places it again.' } },
+    run: async (call) => (await import('./cluster-moves.ts')).move(call),
+  },
+  {
+    words: ['cluster', 'safe-to-stop'],
+    summary:
+      'May the process of a member be ended now without anybody noticing? Exit code 1 and the reason if not.',
+    positionals: member,
+    options: {},
+    run: async (call) => (await import('./cluster-moves.ts')).safeToStop(call),
+  },
+  {
+    words: ['cluster', 'upgrade-check'],
+    summary:
+      'Can members be replaced by the next version one by one while the others serve? What to do next.',
+    more: 'Exit code 1 while something stands in the way.',
+    positionals: [],
+    options: {},
+    run: async (call) => (await import('./cluster.ts')).checkUpgrade(call),
+  },
+  {
+    words: ['cluster', 'history'],
+    summary: 'List what admins changed in the cluster: number, when, who, what. The newest last.',
+    positionals: [],
+    options: {
+      count: { type: 'string', value: 'N', doc: 'So many of the newest. Default: 50; 2,000 are kept.' },
+    },
+    run: async (call) => (await import('./cluster.ts')).history(call),
+  },
+  {
+    words: ['member', 'restart'],
+    summary: 'Drain a member of this machine, end its process, start it again and undrain it.',
+    more: 'For upgrades: the new process runs the version that is installed now. A gateway ends its connections within gateway.drain.',
+    positionals: member,
+    options: {},
+    run: async (call) => (await import('./cluster-moves.ts')).restart(call),
   },
 ];

@@ -2,9 +2,11 @@
 import type { Address } from '../cluster-protocol/ids.ts';
 import type { GivenSecret } from '../cluster-protocol/link.ts';
 import type { MaintenanceTask } from '../cluster-protocol/maintenance.ts';
+import type { ClusterRequest } from './cluster-requests.ts';
 
 /** Sent as the body of `POST /control`; the answer is JSON, or `{ error, message }` with status 4xx or 5xx. */
 export type ControlRequest =
+  | ClusterRequest
   | ({
       readonly op: 'account-add';
       readonly address: string;
@@ -54,6 +56,15 @@ export interface MemberStatus {
   readonly release: string;
   /** Backends: shards they own now. */
   readonly shards?: number;
+  /** Backends: accounts that are theirs by themselves. */
+  readonly pins?: number;
+  readonly weight?: number;
+  readonly drained?: boolean;
+  readonly sessions?: number;
+  /** How much longer it may act unless its lease is renewed. */
+  readonly leaseLeftMs?: number;
+  /** Protocol versions it speaks. */
+  readonly versions?: readonly [oldest: number, newest: number];
   readonly openAccounts?: number;
   readonly memoryBytes?: number;
 }
@@ -64,6 +75,14 @@ export interface ClusterStatus {
   readonly storageRoot: string;
   readonly controller: string;
   readonly freeShards: number;
+  /** Moves under way. */
+  readonly moves: number;
+  /** The newest that was granted. */
+  readonly epoch: number;
+  readonly pins: number;
+  /** Shards that are kept somewhere by hand. */
+  readonly movedShards: number;
+  readonly backends: number;
   readonly domains: number;
   readonly members: readonly MemberStatus[];
 }

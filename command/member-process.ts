@@ -1,6 +1,7 @@
 /** One member as its supervisor sees it: a process that is started, watched, started again and stopped. */
 import { type ChildProcess, fork } from 'node:child_process';
 import path from 'node:path';
+import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { exitBadConfig, type MemberWord, type SupervisorWord } from '../base/member.ts';
 import type { MemberId } from '../cluster-protocol/ids.ts';
@@ -45,6 +46,7 @@ export class MemberProcess {
   #restarts = 0;
   readonly #options: MemberOptions;
   readonly #gone = new Set<() => void>();
+  readonly #readyAgain = new Set<() => void>();
 
   constructor(options: MemberOptions) {
     this.#options = options;
@@ -92,6 +94,8 @@ export class MemberProcess {
         this.#readyAtMs = performance.now();
         this.#failedStarts = 0;
         this.#options.ready(this.id, word.addresses, Math.round(this.#readyAtMs - startedAtMs));
+        for (const resolve of this.#readyAgain) resolve();
+        this.#readyAgain.clear();
       }
       if (word?.word === 'cannot-start') refused = word.line;
     });
@@ -120,6 +124,27 @@ export class MemberProcess {
     }, withinMs);
     await gone;
     clearTimeout(timer);
+  }
+
+  /**
+   * Asks it to finish, and starts it anew, if that is `wanted` still. Resolves when it is ready again.
+   * @throws {Fault} `unavailable` when it is not within a minute; it is tried further.
+   */
+  async restart(withinMs: number, wanted: () => boolean): Promise<void> {
+    await this.drain(withinMs);
+    await this.#options.died(this.id);
+    if (!wanted()) return;
+    this.#stopping = false;
+    this.start();
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () => reject(new Fault('unavailable', `${this.id} is not ready yet; its log says why`)),
+        readyMsMax,
+      );
+    });
+    const ready = new Promise<void>((resolve) => this.#readyAgain.add(resolve));
+    await Promise.race([ready, late]).finally(() => clearTimeout(timer));
   }
 
   /** Ends it at once. */

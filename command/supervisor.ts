@@ -22,6 +22,7 @@ import { type ClusterRecord, openCluster, writing } from './cluster-record.ts';
 import type { Configuration } from './configuration.ts';
 import { descriptorAdvice, hardDescriptorLimit } from './descriptor-limit.ts';
 import { ensureFirstAccount, ensureFirstDomain } from './first-account.ts';
+import { endHandOver, handOver } from './hand-over.ts';
 import { type Addresses, MemberProcess, type MemberRole } from './member-process.ts';
 import { ProcessRecord } from './process-record.ts';
 import { readyScreen } from './ready-screen.ts';
@@ -38,6 +39,8 @@ const mallocMmapThresholdBytes = String(1024 * 1024);
 /** Ending takes at most gateway.drain and this much for gateways, then this much for backends. */
 const gatewayStopMs = 300;
 const backendStopMs = 1400;
+/** A backend that is restarted by hand gets this long to give away what it has. */
+const handOverMs = 60_000;
 /** One Ctrl-C can arrive three times: from the terminal, from npm and from npm's child. Within this it is one. */
 const sameSignalMs = 700;
 
@@ -74,6 +77,7 @@ class Supervisor {
   #adminServer: AdminServer | undefined;
   #up = false;
   #stopSignalAtMs: number | undefined;
+  readonly #restartingByHand = new Set<string>();
 
   constructor(configuration: Configuration, io: SupervisorIo) {
     this.#configuration = configuration;
@@ -237,6 +241,8 @@ class Supervisor {
       storageRoot,
       certificates,
       log: this.#log,
+      leaseMs: this.#configuration.cluster['cluster.lease'],
+      restart: (member, by) => this.#restart(member, by),
       members: () =>
         this.#members.map(({ id, role, pid, isReady, restarts }) => ({ id, role, pid, isReady, restarts })),
     });
@@ -265,6 +271,41 @@ class Supervisor {
         cwd: this.#io.cwd,
       }),
     );
+  }
+
+  /** For `postern member restart`: what it has is elsewhere while its process is ended and started. */
+  async #restart(id: string, by: string): Promise<{ tookMs: number }> {
+    const startedAtMs = performance.now();
+    const member = this.#members.find((one) => one.id === id);
+    if (member === undefined) {
+      const ids = this.#members.map((one) => one.id).join(', ');
+      throw new Fault('bad-argument', `there is no member "${id}" on this machine; there is: ${ids}`);
+    }
+    if (this.#restartingByHand.has(id)) throw new Fault('busy', `${id} is being restarted already`);
+    this.#restartingByHand.add(id);
+    const registry = this.#registry!.registry;
+    try {
+      if (member.role === 'backend') {
+        const { left, alone } = await handOver(registry, [id], by, handOverMs);
+        if (alone) this.#log.warn({ name: id }, 'no other backend takes its accounts while it restarts');
+        else if (left > 0)
+          throw new Fault(
+            'unavailable',
+            `${id} still has ${left} shards after a minute and was not ended; its log says why`,
+          );
+      }
+      const drainMs = this.#configuration.gateway['gateway.drain'];
+      await member.restart(
+        member.role === 'gateway' ? drainMs + gatewayStopMs : backendStopMs,
+        () => this.#stopSignalAtMs === undefined,
+      );
+    } finally {
+      this.#restartingByHand.delete(id);
+      await endHandOver(registry, id).catch((error: unknown) =>
+        this.#log.error({ name: id, error: Fault.from(error).message }, 'drain not taken back'),
+      );
+    }
+    return { tookMs: Math.round(performance.now() - startedAtMs) };
   }
 
   #signalled(signal: NodeJS.Signals): void {

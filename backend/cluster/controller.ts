@@ -12,8 +12,15 @@ import {
   controllerPrefixes,
   stepController,
 } from '../../cluster-protocol/controlling.ts';
+import {
+  decodeMoves,
+  encodeMoves,
+  grantsBetween,
+  type MoveRecord,
+  withMoves,
+} from '../../cluster-protocol/move-log.ts';
 import { follow } from '../../cluster-protocol/registry/follow.ts';
-import type { Registry } from '../../cluster-protocol/registry.ts';
+import { type Change, type Registry, registryKey } from '../../cluster-protocol/registry.ts';
 
 /** After a transaction that failed: how long before everything is read again; doubled up to the second. */
 const readAgainFirstMs = 5;
@@ -34,6 +41,8 @@ export class Controller {
   #following: AbortController | undefined;
   #wake: NodeJS.Timeout | undefined;
   #readAgainMs = readAgainFirstMs;
+  /** As it stands in the registry: only the controller writes it, with the map. */
+  #moves: readonly MoveRecord[] = [];
 
   constructor(options: ControllerOptions) {
     this.#options = options;
@@ -60,10 +69,16 @@ export class Controller {
     const { registry, clock, log } = this.#options;
     follow(
       registry,
-      controllerPrefixes,
+      [...controllerPrefixes, registryKey.moves],
       {
-        reset: (entries) => this.#step({ kind: 'picture', entries, nowMs: clock() }),
-        event: (event) => this.#step({ kind: 'event', event, nowMs: clock() }),
+        reset: (entries) => {
+          this.#moves = decodeMoves(entries.find(({ key }) => key === registryKey.moves)?.value ?? '');
+          this.#step({ kind: 'picture', entries, nowMs: clock() });
+        },
+        event: (event) => {
+          if (event.key === registryKey.moves) this.#moves = decodeMoves(event.value);
+          else this.#step({ kind: 'event', event, nowMs: clock() });
+        },
         trouble: (error) => log.warn({ err: error }, 'the controller cannot read the registry'),
       },
       following.signal,
@@ -96,13 +111,23 @@ export class Controller {
     let done: boolean | undefined;
     let revision = 0;
     try {
-      ({ done, revision } = await registry.transact(output.conditions, output.changes));
+      const changes = [...output.changes, ...this.#moveRecord()];
+      ({ done, revision } = await registry.transact(output.conditions, changes));
       if (done) this.#readAgainMs = readAgainFirstMs;
     } catch (error) {
       if (!this.#end.signal.aborted) log.warn({ err: error }, 'the controller cannot write to the registry');
     }
     if (this.#end.signal.aborted) return;
     this.#step({ kind: 'answered', done, revision, nowMs: clock() });
+  }
+
+  /** What the map that is about to be written grants, beside the map. */
+  #moveRecord(): Change[] {
+    const { known, writing } = this.#state;
+    if (writing === undefined) return [];
+    const grants = grantsBetween(known?.map?.map, writing, Date.now());
+    if (grants.length === 0) return [];
+    return [{ put: registryKey.moves, value: encodeMoves(withMoves(this.#moves, grants)) }];
   }
 
   async #readAgain(): Promise<void> {

@@ -142,6 +142,11 @@ export class Member {
     return leaseIsGood(this.#view, this.#options.clock());
   }
 
+  /** How much longer this process may act unless the lease is renewed. */
+  get leaseLeftMs(): number {
+    return Math.max(0, this.#view.goodUntilMs - this.#options.clock());
+  }
+
   /** May a new session or delivery for the account be taken here? Else who should be asked. */
   owns(address: Address): Ownership {
     const { holdings } = this;

@@ -7,6 +7,7 @@ import { maintenanceTask } from '../../cluster-protocol/maintenance.ts';
 import type { NewSecret } from '../accounts/accounts.ts';
 import { answerJson, factsOf, ownerHint, statusOf } from './answers.ts';
 import type { Service, ServiceContext } from './service.ts';
+import { sessionsNow } from './session-count.ts';
 
 export const adminRequestBytesMax = 64 * 1024;
 export const passwordBytesMax = 1024;
@@ -30,7 +31,12 @@ export const adminService: Service = async (stream, opening, context) => {
       return;
     }
     const answer = await perform(request, context);
-    if (request.op !== 'status' && request.op !== 'account-list' && request.op !== 'account-show') {
+    if (
+      request.op !== 'status' &&
+      request.op !== 'account-list' &&
+      request.op !== 'account-show' &&
+      request.op !== 'account-sessions'
+    ) {
       context.log.info({ trace: opening.trace, op: request.op, account: request.address }, 'account changed');
     }
     answerJson(stream, linkStatus.accepted, answer);
@@ -115,8 +121,15 @@ async function perform(
       return { ok: true };
     case 'account-list':
       return { accounts: await accounts.list(request.domain, request.after, request.countMax) };
+    case 'account-sessions':
+      return { sessions: sessionsNow(request.address) };
     case 'status':
-      return { openAccounts: accounts.openCount, memoryBytes: process.memoryUsage.rss() };
+      return {
+        openAccounts: accounts.openCount,
+        memoryBytes: process.memoryUsage.rss(),
+        sessions: sessionsNow(),
+        leaseLeftMs: Math.round(context.leaseLeftMs?.() ?? 0),
+      };
   }
 }
 
@@ -140,6 +153,7 @@ export function adminRequest(body: Buffer): AdminRequest {
     case 'status':
       return { op };
     case 'account-show':
+    case 'account-sessions':
     case 'account-remove':
       return { op, address: addressIn(fields) };
     case 'account-quota':

@@ -30,6 +30,8 @@ export interface ServiceContext {
   ):
     | { readonly ok: true; readonly epoch: Epoch }
     | { readonly ok: false; readonly owner: string; readonly epoch: Epoch };
+  /** How much longer this backend may act unless its lease is renewed, in milliseconds. */
+  leaseLeftMs?(): number;
 }
 
 /** Serves one stream: answers with `stream.respond(...)`, reads, writes, ends it. A rejection is logged and resets the stream. */

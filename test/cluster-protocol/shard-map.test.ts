@@ -11,7 +11,7 @@ import {
 } from '../../cluster-protocol/lease.ts';
 import { placeShards } from '../../cluster-protocol/placement.ts';
 import { reassign } from '../../cluster-protocol/reassignment.ts';
-import { decodeReleased, encodeReleased } from '../../cluster-protocol/released.ts';
+import { decodeReleased, encodeReleased, type Released } from '../../cluster-protocol/released.ts';
 import {
   buildShardMap,
   decodeShardMap,
@@ -24,6 +24,7 @@ import {
   type ShardMap,
   whereIs,
 } from '../../cluster-protocol/shard-map.ts';
+import { isDrained, noWishes, type Wishes, wishesAfter, wishesFrom } from '../../cluster-protocol/wishes.ts';
 
 const a = { id: 'a', incarnation: '1' };
 const b = { id: 'b', incarnation: '1' };
@@ -172,6 +173,150 @@ describe('reassignment', () => {
     const map = mapOf([owned(b, 4)], { 'x@y.org': owned(a, 8) });
     const { next } = reassign(map, new Map([['b', view('1')]]), new Map(), true);
     expect(next!.map.pins.get('x@y.org')).toEqual(owned(b, 9));
+  });
+});
+
+describe('what an admin wants', () => {
+  const view = (incarnation: string, revision = 5) => ({ incarnation, revision, weight: 1, draining: false });
+  const live = new Map([
+    ['a', view('1')],
+    ['b', view('1', 6)],
+  ]);
+  const address = 'ann@example.org';
+  const wish = { by: 'root', atMs: 1 };
+  const pinTo = (member: string): Wishes => ({
+    ...noWishes,
+    pins: new Map([[address, { ...wish, member }]]),
+  });
+  const letGo = (epoch: number): Map<string, Released> =>
+    new Map([['a', { incarnation: '1', runs: [], pins: [[address, epoch] as const] }]]);
+  const next = (map: ShardMap, wishes: Wishes, released = new Map<string, Released>(), mayMove = false) =>
+    reassign(map, live, released, mayMove, undefined, wishes).next?.map;
+  const ownedByBoth = Array.from({ length: 4 }, (_, shard) => (shard % 2 === 0 ? owned() : owned(b, 4)));
+
+  test('a drained backend is asked for everything at once, and gets nothing', () => {
+    const drain = (incarnation?: string): Wishes => ({
+      ...noWishes,
+      drains: new Map([['a', incarnation === undefined ? wish : { ...wish, incarnation }]]),
+    });
+    const map = mapOf([owned(), owned(), owned(b, 4), freeHolding]);
+    for (const wishes of [drain(), drain('1')]) {
+      const after = next(map, wishes)!;
+      expect([0, 1].map((shard) => holdingOf(after, shard))).toEqual([releasing, releasing]);
+      expect(holdingOf(after, 3)).toEqual(owned(b, 9));
+    }
+    // A drain of an earlier start is over.
+    expect([0, 1].map((shard) => holdingOf(next(map, drain('0'))!, shard))).toEqual([owned(), owned()]);
+  });
+
+  test('when everybody is drained nobody is asked for anything, and what is free stays free', () => {
+    const drains = new Map(['a', 'b'].map((id) => [id, wish]));
+    const map = mapOf([owned(), owned(b, 4), freeHolding]);
+    expect(next(map, { ...noWishes, drains }, new Map(), true)).toBeUndefined();
+  });
+
+  test('drains come before the moves for balance', () => {
+    const three = new Map([...live, ['c', view('1', 7)]]);
+    const map = mapOf([...Array<Holding>(50).fill(owned()), ...Array<Holding>(10).fill(owned(b, 4))]);
+    const drains = new Map([['b', wish]]);
+    const limits = { movesMax: 10, membersMax: 60 };
+    const { next: first } = reassign(map, three, new Map(), true, limits, { ...noWishes, drains });
+    const moving = [...first!.map.targets].flatMap((target, shard) => (target === 0 ? [] : [shard]));
+    expect(moving).toEqual([50, 51, 52, 53, 54, 55, 56, 57, 58, 59]);
+  });
+
+  test('a shard that is kept somewhere goes there without waiting, and balance leaves it', () => {
+    const shards = new Map([[0, { ...wish, member: 'b' }]]);
+    const after = next(mapOf(ownedByBoth), { ...noWishes, shards })!;
+    expect(holdingOf(after, 0)).toEqual(releasing);
+    const there = mapOf([owned(b, 9), owned(b, 4), owned(), owned()]);
+    expect(next(there, { ...noWishes, shards }, new Map(), true)).toBeUndefined();
+    // All of them by hand: nobody else's share is touched, nothing goes round in circles.
+    const all = new Map([0, 1, 2, 3].map((shard) => [shard, { ...wish, member: 'b' }]));
+    expect(
+      next(mapOf(Array(4).fill(owned(b, 4))), { ...noWishes, shards: all }, new Map(), true),
+    ).toBeUndefined();
+  });
+
+  test('a pin begins with the owner and epoch of its shard, and is granted when that lets go', () => {
+    const map = mapOf(Array(4).fill(owned()));
+    const first = next(map, pinTo('b'))!;
+    expect(first.pins.get(address)).toEqual(releasing);
+    expect(next(first, pinTo('b'))).toBeUndefined();
+    expect(next(first, pinTo('b'), letGo(2))).toBeUndefined();
+    const second = next(first, pinTo('b'), letGo(3))!;
+    expect(second.pins.get(address)).toEqual(owned(b, 9));
+    expect(second.nextEpoch).toBe(10);
+    // With its owner already: nothing moves.
+    expect(next(map, pinTo('a'))!.pins.get(address)).toEqual(owned());
+  });
+
+  test.each([
+    ['is moving', releasing],
+    ['has no owner', freeHolding],
+    ['belongs to one that is gone', owned({ id: 'a', incarnation: '0' })],
+  ])('a pin is not begun while its shard %s', (_when, holding) => {
+    expect(next(mapOf(Array(4).fill(holding)), pinTo('b'))?.pins.size ?? 0).toBe(0);
+  });
+
+  test('a pin for a backend that is not there waits; one whose backend goes is where its shard is', () => {
+    const map = mapOf(Array(4).fill(owned()));
+    expect(next(map, pinTo('c'))).toBeUndefined();
+    const c = { id: 'c', incarnation: '1' };
+    const pinned = mapOf(Array(4).fill(owned()), { [address]: owned(c, 5) });
+    expect(next(pinned, pinTo('c'))!.pins.get(address)).toEqual(owned(a, 9));
+    // Back again, it is asked for.
+    const home = mapOf(Array(4).fill(owned()), { [address]: owned(a, 9) }, 10);
+    expect(next(home, pinTo('b'))!.pins.get(address)).toEqual({ ...releasing, epoch: 9 });
+  });
+
+  test('an account goes home under its own epoch, and is its shard’s only at a greater one', () => {
+    const shards = Array<Holding>(4).fill(owned());
+    const away = mapOf(shards, { [address]: owned(b, 5) });
+    const leaving = next(away, noWishes)!;
+    expect(leaving.pins.get(address)).toEqual({ state: 'releasing', owner: b, epoch: 5, to: a });
+    const byB = new Map([['b', { incarnation: '1', runs: [], pins: [[address, 5] as const] }]]);
+    // Its shard stands at 3, and the fence at 5: it keeps an epoch of its own.
+    expect(next(leaving, noWishes, byB)!.pins.get(address)).toEqual(owned(a, 9));
+    const later = mapOf(Array(4).fill(owned(a, 6)), { [address]: leaving.pins.get(address)! });
+    expect(next(later, noWishes, byB)!.pins.has(address)).toBe(false);
+    expect(next(later, noWishes)).toBeUndefined();
+  });
+
+  test('a pin at home that its shard has passed is released once more and gone', () => {
+    const passed = mapOf(Array(4).fill(owned(a, 6)), { [address]: owned(a, 5) });
+    const asked = next(passed, noWishes)!;
+    expect(asked.pins.get(address)).toEqual({ state: 'releasing', owner: a, epoch: 5, to: a });
+    expect(next(asked, noWishes, letGo(5))!.pins.has(address)).toBe(false);
+    const notPassed = mapOf(Array(4).fill(owned(a, 4)), { [address]: owned(a, 5) });
+    expect(next(notPassed, noWishes)).toBeUndefined();
+  });
+
+  test('a pin that goes because its owner is gone depends on that', () => {
+    const map = mapOf(Array(4).fill(owned(b, 6)), { [address]: owned({ id: 'c', incarnation: '1' }, 5) });
+    const { next: after } = reassign(map, live, new Map(), false);
+    expect(after!.map.pins.has(address)).toBe(false);
+    expect(after!.conditions).toContainEqual({ key: 'member/c', is: 'absent' });
+  });
+
+  test('is read from the registry, and what cannot be read is no wish', () => {
+    const entries = [
+      ['wish/drain/a', JSON.stringify({ ...wish, incarnation: '7' })],
+      ['wish/pin/x@y.org', JSON.stringify({ ...wish, member: 'b' })],
+      ['wish/shard/3', JSON.stringify({ ...wish, member: 'b' })],
+      ['wish/shard/no', JSON.stringify({ ...wish, member: 'b' })],
+      ['wish/pin/bad@y.org', '{'],
+      ['wish/pin/none@y.org', '{}'],
+    ].map(([key, value]) => ({ key: key!, value: value!, revision: 1 }));
+    const wishes = wishesFrom(entries);
+    expect([...wishes.drains.keys(), ...wishes.pins.keys(), ...wishes.shards.keys()]).toEqual([
+      'a',
+      'x@y.org',
+      3,
+    ]);
+    expect([isDrained(wishes, 'a', '7'), isDrained(wishes, 'a', '8')]).toEqual([true, false]);
+    expect(wishesAfter(wishes, 'wish/drain/a', undefined).drains.size).toBe(0);
+    expect(wishesAfter(wishes, 'map', 'x')).toBe(wishes);
   });
 });
 
