@@ -10,18 +10,17 @@ import { DeliveryKeys } from './delivery-keys.ts';
 import { eachAtOnce, storageFault } from './files.ts';
 import { keyKeptSeconds } from './folder-state.ts';
 import { FolderTree } from './folder-tree.ts';
-import { saveIndex } from './index-file.ts';
 import type { Journal } from './journal.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { AccountReplay } from './journal-replay.ts';
 import { cleanRecords, snapshotOf } from './journal-snapshot.ts';
 import { Lane } from './lane.ts';
-import type { MaildirFolder } from './maildir-folder.ts';
 import type { StoreOptions } from './open-store.ts';
 import { AccountIndex } from './search/account-index.ts';
 import { indexThread } from './search/index-thread.ts';
 import type { Folder, FolderInfo, Guard, SpecialUse, Store, StoreLimits } from './store.ts';
 import type { StoreHost } from './store-host.ts';
+import type { StoredFolder } from './stored-folder.ts';
 import { addRange } from './uid-set.ts';
 
 /** How long closing waits for file names to show all flags and expunged files to go. */
@@ -138,7 +137,7 @@ export class AccountStore implements Store, StoreHost {
       if (!this.#broken) {
         await finishLateWork(folders);
         await this.#sayClean(folders);
-        await eachAtOnce(folders, saveIndex);
+        await eachAtOnce(folders, (folder) => folder.saveIndex());
       }
     } catch (error) {
       this.log.warn({ event: 'close-unclean', err: error }, 'the account could not be closed cleanly');
@@ -215,12 +214,12 @@ export class AccountStore implements Store, StoreHost {
     }
   }
 
-  async #sayClean(folders: readonly MaildirFolder[]): Promise<void> {
+  async #sayClean(folders: readonly StoredFolder[]): Promise<void> {
     const records: JournalRecord[] = [];
     for (const folder of folders) {
       if (!folder.unclean || folder.removed || folder.late.behind) continue;
       // Names that show flags must be as durable as the record that says they do.
-      await folder.syncCur();
+      await folder.syncShown();
       records.push(...cleanRecords(folder, this.maildir));
       folder.unclean = false;
     }
@@ -250,7 +249,7 @@ export class AccountStore implements Store, StoreHost {
       await folder.late.settled();
       // The old records are all that says what the names of such a folder do not.
       if (folder.late.behind) return;
-      if (folder.unclean) await folder.syncCur();
+      if (folder.unclean) await folder.syncShown();
     }
     const records = snapshotOf({
       epoch: this.guard.epoch,
@@ -266,7 +265,7 @@ export class AccountStore implements Store, StoreHost {
 }
 
 /** An account that moves to another owner must not wait for thousands of renames: the journal has them. */
-async function finishLateWork(folders: readonly MaildirFolder[]): Promise<void> {
+async function finishLateWork(folders: readonly StoredFolder[]): Promise<void> {
   const timer = setTimeout(() => {
     for (const folder of folders) folder.late.abandon();
   }, lateWorkMs);

@@ -5,8 +5,9 @@ import { listDirectory, makeDirectory, removeTree, renameFile, replaceDurably } 
 import { type FolderMeta, writeMeta } from './folder-meta.ts';
 import { compareFolderNames, parentsOf } from './folder-name.ts';
 import type { JournalRecord } from './journal-records.ts';
-import type { MaildirFolder } from './maildir-folder.ts';
 import type { FolderInfo } from './store.ts';
+import type { StoreHost } from './store-host.ts';
+import type { StoredFolder } from './stored-folder.ts';
 
 export interface FolderEntry {
   name: string;
@@ -17,15 +18,19 @@ export interface FolderEntry {
   records: readonly JournalRecord[];
   /** What the journal says is in it, until it is loaded. */
   known: { readonly bytes: number; readonly messages: number };
-  folder: MaildirFolder | undefined;
+  folder: StoredFolder | undefined;
 }
 
 /** Directories beside `Maildir/` of folders that are being made or removed; debris after a crash. */
 const newPrefix = 'new-folder-';
 const deletedPrefix = 'deleted-folder-';
 
-export function isFolderDebris(name: string): boolean {
-  return name.startsWith(newPrefix) || name.startsWith(deletedPrefix);
+/** Removes folders that were being made or removed when a process ended, in the background. */
+export async function clearFolderDebris(accountDirectory: string, host: StoreHost): Promise<void> {
+  for (const name of await listDirectory(accountDirectory)) {
+    if (!name.startsWith(newPrefix) && !name.startsWith(deletedPrefix)) continue;
+    host.background(removeTree(path.join(accountDirectory, name)));
+  }
 }
 
 export function deletedPath(accountDirectory: string): string {

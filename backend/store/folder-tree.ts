@@ -16,9 +16,9 @@ import {
   syncDirectory,
 } from './files.ts';
 import {
+  clearFolderDebris,
   deletedPath,
   type FolderEntry,
-  isFolderDebris,
   isMaildir,
   listingOf,
   makeFolderDirectory,
@@ -40,6 +40,7 @@ import type { AccountReplay } from './journal-replay.ts';
 import { MaildirFolder } from './maildir-folder.ts';
 import type { Folder, FolderInfo, SpecialUse } from './store.ts';
 import type { StoreHost } from './store-host.ts';
+import type { StoredFolder } from './stored-folder.ts';
 import { readSubscriptions, subscriptionsName, writeSubscriptions } from './subscriptions.ts';
 
 export class FolderTree {
@@ -81,7 +82,7 @@ export class FolderTree {
   }
 
   /** Folders whose messages are indexed. */
-  loaded(): MaildirFolder[] {
+  loaded(): StoredFolder[] {
     return [...this.#entries.values()].flatMap((entry) => entry.folder ?? []);
   }
 
@@ -118,7 +119,7 @@ export class FolderTree {
         (name) => this.#entries.has(name),
       );
     }
-    await this.#clearDebris();
+    await clearFolderDebris(this.#directory, this.#host);
     for (const entry of found) {
       this.#host.usage.bytes += entry.known.bytes;
       this.#host.usage.messages += entry.known.messages;
@@ -299,7 +300,7 @@ export class FolderTree {
   }
 
   /** In the lane, or before anyone knows the store. */
-  async #loadEntry(entry: FolderEntry): Promise<MaildirFolder> {
+  async #loadEntry(entry: FolderEntry): Promise<StoredFolder> {
     if (entry.folder) return entry.folder;
     const place = this.#path(entry.directory);
     const load = async () =>
@@ -381,15 +382,6 @@ export class FolderTree {
         watcher();
       } catch (error) {
         this.#host.log.error({ event: 'watcher-failed', err: error }, 'a watcher of the folders threw');
-      }
-    }
-  }
-
-  /** Folders that were being made or removed when a process ended. */
-  async #clearDebris(): Promise<void> {
-    for (const name of await listDirectory(this.#directory)) {
-      if (isFolderDebris(name)) {
-        this.#host.background(removeTree(path.join(this.#directory, name)));
       }
     }
   }

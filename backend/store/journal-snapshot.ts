@@ -2,10 +2,10 @@
 import path from 'node:path';
 import type { FolderEntry } from './folder-entry.ts';
 import type { JournalRecord, KeptKey } from './journal-records.ts';
-import type { MaildirFolder } from './maildir-folder.ts';
+import type { StoredFolder } from './stored-folder.ts';
 
 /** Vouches for a folder: its names show every flag, and this is what is in it. */
-export function cleanRecords(folder: MaildirFolder, maildir: string): JournalRecord[] {
+export function cleanRecords(folder: StoredFolder, maildir: string): JournalRecord[] {
   return [
     {
       t: 'dir',

@@ -1,60 +1,40 @@
 /**
- * A Maildir folder as sessions use it. Every change runs in the account's
- * lane: plan from the state, make it durable, look at the lease once more,
- * change the state, tell who watches. Files follow where they may.
+ * A Maildir folder: a file per message, whose name says what is known of it.
+ * What does not depend on that is in `stored-folder.ts`.
  */
 import { errnoOf, Fault } from '../../base/fault.ts';
 import { copyMessages } from './copier.ts';
 import { DirectorySync } from './directory-sync.ts';
-import { openFile, readSmall, storageFault } from './files.ts';
+import { openFile, readSmall } from './files.ts';
 import type { LoadedFolder, SeenTimes } from './folder-load.ts';
-import { type FolderMeta, modseqBlock, uidBlock, writeMeta } from './folder-meta.ts';
-import type { FolderState } from './folder-state.ts';
+import type { FolderMeta } from './folder-meta.ts';
 import { rescan } from './foreign-files.ts';
 import { IncomingMessage, type Publish } from './incoming.ts';
-import type { JournalRecord, KeptKey } from './journal-records.ts';
+import { saveIndex } from './index-file.ts';
 import { LateFiles } from './late-files.ts';
 import { messageCache } from './message-cache.ts';
-import { fileBytesIn, parseMessageName } from './message-name.ts';
+import { fileBytesIn } from './message-name.ts';
 import { openMessage, WholeMessage, wholeBytesMax, wholeMessage } from './open-message.ts';
-import {
-  type AppendFacts,
-  type FlagChange,
-  type Folder,
-  type FolderEvent,
-  flagBit,
-  type Incoming,
-  type MessageFacts,
-  type OpenMessage,
-} from './store.ts';
+import type { AppendFacts, Incoming, OpenMessage } from './store.ts';
 import type { StoreHost } from './store-host.ts';
-import { formatUidSet } from './uid-set.ts';
+import { goneMessage, StoredFolder } from './stored-folder.ts';
 
-const uidMax = 0xfffffffe;
 /** What a look into the directory takes, until one was measured. */
 const lookMsPerMessage = 0.003;
 let foldersMade = 0;
 
-export class MaildirFolder implements Folder {
-  name: string;
-  directory: string;
-  meta: FolderMeta;
-  readonly host: StoreHost;
-  readonly state: FolderState;
+export class MaildirFolder extends StoredFolder {
+  readonly format = 'maildir';
   /** Times of the directories at the last look. */
   seen: SeenTimes;
   /** Own changes since the last look: `cur/` has a new time anyway. */
   ownChanges = 0;
   lookMs = 0;
   lookedAtMs = 0;
-  /** Journal records since file names last showed everything. */
-  unclean: boolean;
-  removed = false;
   /** What the index file shows, if it was read. */
   readonly indexed: LoadedFolder['indexed'];
   readonly late: LateFiles;
   readonly #cur = new DirectorySync();
-  readonly #listeners = new Set<(event: FolderEvent) => void>();
   readonly #publish: Publish;
   /** Of this object alone: another opening of the account begins with nothing. */
   readonly #cachePrefix = `${++foldersMade}:`;
@@ -68,13 +48,8 @@ export class MaildirFolder implements Folder {
     loaded: LoadedFolder,
     publish: (folder: MaildirFolder) => Publish,
   ) {
-    this.host = host;
-    this.name = name;
-    this.directory = directory;
-    this.meta = meta;
-    this.state = loaded.state;
+    super(host, name, directory, meta, loaded.state, loaded.findings.unclean);
     this.seen = loaded.seen;
-    this.unclean = loaded.findings.unclean;
     this.indexed = loaded.indexed;
     if (loaded.indexed?.exact === false) {
       // Believed for now: a look would read all names, which the index saved. It comes a little later.
@@ -84,75 +59,6 @@ export class MaildirFolder implements Folder {
     }
     this.late = new LateFiles(this);
     this.#publish = publish(this);
-  }
-
-  get mailboxId(): string {
-    return this.meta.mailboxId;
-  }
-  get uidValidity(): number {
-    return this.meta.uidValidity;
-  }
-  get uidNext(): number {
-    return this.state.uidNext;
-  }
-  get highestModseq(): number {
-    return this.state.highestModseq;
-  }
-  get count(): number {
-    return this.state.columns.count;
-  }
-  get unseenCount(): number {
-    return this.state.unseenCount;
-  }
-  get sizeBytes(): number {
-    return this.state.sizeBytes;
-  }
-  get keywords(): readonly string[] {
-    return this.state.keywords;
-  }
-
-  uids(): Uint32Array {
-    return this.state.columns.uids();
-  }
-
-  facts(uid: number): MessageFacts | undefined {
-    return this.state.facts(uid);
-  }
-
-  flagsOf(uid: number): number | undefined {
-    const at = this.state.columns.find(uid);
-    return at < 0 ? undefined : this.state.columns.flags[at]!;
-  }
-
-  savedDateMs(uid: number): number | undefined {
-    return this.state.savedDateMs(uid);
-  }
-
-  modseqOf(uid: number): number | undefined {
-    const at = this.state.columns.find(uid);
-    return at < 0 ? undefined : this.state.columns.modseq[at]!;
-  }
-
-  expungedSince(modseq: number): readonly (readonly [number, number])[] | undefined {
-    return this.state.goneSince(modseq);
-  }
-
-  watch(listener: (event: FolderEvent) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  emit(event: FolderEvent): void {
-    for (const listener of [...this.#listeners]) {
-      try {
-        listener(event);
-      } catch (error) {
-        this.host.log.error({ event: 'watcher-failed', err: error }, 'a watcher of a folder threw');
-      }
-    }
-    if (event.kind !== 'gone') return;
-    this.#listeners.clear();
-    this.#cur.close();
   }
 
   held(uid: number): Buffer | undefined {
@@ -186,81 +92,7 @@ export class MaildirFolder implements Folder {
   }
 
   async append(facts: AppendFacts, sizeHint: number | undefined): Promise<Incoming> {
-    this.check();
-    const limits = this.host.limits;
-    if (sizeHint !== undefined && sizeHint > limits.messageBytesMax) {
-      throw new Fault('message-too-big', 'the message is larger than this server takes');
-    }
-    if (facts.deliveryKey === undefined || this.host.keys.uidOf(facts.deliveryKey) === undefined) {
-      this.checkQuota(sizeHint ?? 0, 1);
-    }
-    const keywords = this.state.checkKeywords(facts.keywords, limits.keywordsPerFolderMax);
-    const kept: AppendFacts = { ...facts, keywords, internalDateMs: cleanDate(facts.internalDateMs) };
-    return new IncomingMessage(this, kept, this.#publish);
-  }
-
-  changeFlags(uids: readonly number[], change: FlagChange): Promise<readonly number[]> {
-    return this.#change('change-flags', async () => {
-      const keywords =
-        change.how === 'remove'
-          ? change.keywords
-          : this.state.checkKeywords(change.keywords, this.host.limits.keywordsPerFolderMax);
-      const exact: FlagChange = { how: change.how, flags: change.flags & 31, keywords };
-      const newest = change.unchangedSince ?? Number.POSITIVE_INFINITY;
-      const changed = this.existing(uids).filter((uid) => {
-        const at = this.state.columns.find(uid);
-        return this.state.columns.modseq[at]! <= newest && this.state.changes(at, exact);
-      });
-      if (changed.length === 0) return [];
-      await this.reserve(0, 1);
-      const modseq = this.state.highestModseq + 1;
-      const record: JournalRecord = {
-        t: 'flags',
-        f: this.mailboxId,
-        u: formatUidSet(changed),
-        how: exact.how,
-        fl: exact.flags,
-        ...(keywords.length > 0 ? { kw: keywords } : {}),
-        m: modseq,
-      };
-      await this.commit(record);
-      for (const uid of changed) this.state.applyFlags(this.state.columns.find(uid), exact, modseq);
-      this.late.showFlags(changed);
-      this.emit({ kind: 'flags', uids: changed, modseq });
-      return changed;
-    });
-  }
-
-  expunge(uids: readonly number[], markedOnly = false): Promise<readonly number[]> {
-    return this.#change('expunge', async () => {
-      const leaving = this.existing(uids).filter(
-        (uid) => !markedOnly || (this.flagsOf(uid)! & flagBit.deleted) !== 0,
-      );
-      if (leaving.length === 0) return [];
-      await this.reserve(0, 1);
-      const modseq = this.state.highestModseq + 1;
-      const kept = this.keysOf(leaving);
-      const set = formatUidSet(leaving);
-      await this.commit({
-        t: 'gone',
-        f: this.mailboxId,
-        u: set,
-        m: modseq,
-        ...(kept.length > 0 ? { k: kept } : {}),
-      });
-      const names = this.dropMessages(leaving, set, modseq, kept);
-      this.late.purge(names, modseq);
-      this.emit({ kind: 'expunged', uids: leaving, modseq });
-      return leaving;
-    });
-  }
-
-  copyTo(target: Folder, uids: readonly number[]): Promise<readonly (readonly [number, number])[]> {
-    return this.#change('copy', () => copyMessages(this, asMaildir(target), this.existing(uids), false));
-  }
-
-  moveTo(target: Folder, uids: readonly number[]): Promise<readonly (readonly [number, number])[]> {
-    return this.#change('move', () => copyMessages(this, asMaildir(target), this.existing(uids), true));
+    return new IncomingMessage(this, this.admit(facts, sizeHint), this.#publish);
   }
 
   refresh(): Promise<void> {
@@ -276,21 +108,13 @@ export class MaildirFolder implements Folder {
     await rescan(this, true);
   }
 
-  // What follows is for the parts of the store, not for sessions.
-
-  /** @throws {Fault} when nothing may be done here any more. */
-  check(): void {
-    this.host.check();
-    if (this.removed) throw new Fault('gone', 'the folder is gone');
-  }
-
-  /** @throws {Fault} `over-quota` */
-  checkQuota(bytes: number, messages: number): void {
-    const { limits, usage } = this.host;
-    const over =
-      (limits.quotaBytes > 0 && usage.bytes + bytes > limits.quotaBytes) ||
-      (limits.quotaMessages > 0 && usage.messages + messages > limits.quotaMessages);
-    if (over) throw new Fault('over-quota', 'the mailbox is full');
+  async copyInto(
+    target: StoredFolder,
+    uids: readonly number[],
+    move: boolean,
+  ): Promise<readonly (readonly [number, number])[]> {
+    if (!(target instanceof MaildirFolder)) throw new Fault('bug', 'the target is not a Maildir folder');
+    return copyMessages(this, target, uids, move);
   }
 
   file(name: string): string {
@@ -302,99 +126,15 @@ export class MaildirFolder implements Folder {
     return this.#cur.sync(`${this.directory}/cur`);
   }
 
-  /** Those that exist, ascending, once each. */
-  existing(uids: readonly number[]): number[] {
-    const found = uids.filter((uid) => this.state.columns.find(uid) >= 0);
-    let ascending = true;
-    for (let at = 1; at < found.length && ascending; at++) ascending = found[at - 1]! < found[at]!;
-    return ascending ? found : [...new Set(found)].sort((a, b) => a - b);
+  syncShown(): Promise<void> {
+    return this.syncCur();
   }
 
-  /** Makes records durable, then looks at the lease again. */
-  async commit(...records: readonly JournalRecord[]): Promise<void> {
-    this.check();
-    this.unclean = true;
-    await this.host.journal.append(...records);
-    try {
-      this.host.guard.assert();
-    } catch (error) {
-      this.host.breakOff(error);
-      throw error;
-    }
+  saveIndex(): Promise<void> {
+    return saveIndex(this);
   }
 
-  /** Makes sure that so many UIDs and sequences are reserved on disk before they are given. */
-  async reserve(uids: number, modseqs: number): Promise<void> {
-    const { state, meta } = this;
-    const uidEnd = state.uidNext + uids;
-    const modseqEnd = state.highestModseq + modseqs + 1;
-    if (uidEnd > uidMax) throw new Fault('limit-reached', 'this folder has no UIDs left');
-    if (uidEnd <= meta.uidReserved && modseqEnd <= meta.modseqReserved) return;
-    const next: FolderMeta = {
-      ...meta,
-      uidReserved: uidEnd <= meta.uidReserved ? meta.uidReserved : Math.min(uidEnd + uidBlock, uidMax),
-      modseqReserved: modseqEnd <= meta.modseqReserved ? meta.modseqReserved : modseqEnd + modseqBlock,
-    };
-    try {
-      await writeMeta(this.directory, next);
-    } catch (error) {
-      // Removing must work on a full disk: the record itself tells the next opening its sequence.
-      if (uids > 0 || storageFault(error, 'reserve').code !== 'no-space') throw error;
-      return;
-    }
-    this.meta = next;
+  protected letGo(): void {
+    this.#cur.close();
   }
-
-  /** Delivery keys of these messages that are not settled. */
-  keysOf(uids: readonly number[]): KeptKey[] {
-    const kept: KeptKey[] = [];
-    for (const uid of uids) {
-      const name = parseMessageName(this.state.columns.nameOf(this.state.columns.find(uid)));
-      const place = name?.deliveryKey && this.host.keys.placeOf(name.deliveryKey);
-      if (place && place.uid === uid && place.mailboxId === this.mailboxId) {
-        kept.push([name.deliveryKey, uid, place.seconds]);
-      }
-    }
-    return kept;
-  }
-
-  /** Takes messages out of the state. @returns their file names. */
-  dropMessages(uids: readonly number[], set: string, modseq: number, kept: readonly KeptKey[]): string[] {
-    const { columns } = this.state;
-    const indices = uids.map((uid) => columns.find(uid));
-    const names = indices.map((at) => columns.nameOf(at));
-    const bytes = this.state.sizeBytes;
-    this.state.applyGone(indices, set, modseq);
-    this.host.usage.bytes += this.state.sizeBytes - bytes;
-    this.host.usage.messages -= uids.length;
-    for (const key of kept) this.host.keys.orphan(key);
-    return names;
-  }
-
-  /** For callers that are in the lane already. */
-  async moveInLane(target: MaildirFolder, uids: readonly number[]): Promise<void> {
-    await copyMessages(this, target, this.existing(uids), true);
-  }
-
-  #change<T>(what: string, work: () => Promise<T>): Promise<T> {
-    return this.host.change(what, async () => {
-      this.check();
-      return work();
-    });
-  }
-}
-
-function asMaildir(folder: Folder): MaildirFolder {
-  if (folder instanceof MaildirFolder) return folder;
-  throw new Fault('bug', 'the target is not a folder of this store');
-}
-
-function goneMessage(): Fault {
-  return new Fault('gone', 'the message is gone');
-}
-
-/** Names hold whole seconds since 1970; facts must say the same before and after a restart. */
-function cleanDate(ms: number): number {
-  const seconds = Math.floor(ms / 1000);
-  return Number.isFinite(seconds) ? Math.min(Math.max(seconds, 0), 0xffffffff) * 1000 : 0;
 }
