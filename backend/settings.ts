@@ -29,6 +29,12 @@ export const backendSettings = {
     default: 0,
     doc: 'Messages an account may hold unless it has its own quota. 0: no limit.',
   },
+  'account.message_size_max': {
+    kind: 'size',
+    default: '2GiB',
+    min: '64KiB',
+    doc: 'Largest message that is stored, announced as APPENDLIMIT; smtp.message_size_max holds for mail that comes in.',
+  },
   'account.folders_max': { kind: 'count', default: 2000, min: 10, doc: 'Folders an account may have.' },
   'account.sessions_max': {
     kind: 'count',

@@ -34,8 +34,6 @@ import { OpenAccounts } from './open-accounts.ts';
 import { ScramSalts, type ScramStart } from './scram-keys.ts';
 import type { TokenVerifier } from './token-verifier.ts';
 
-/** Refused above this, whatever the protocol let through before. */
-const messageBytesMax = 2 * 1024 ** 3;
 const folderNameBytesMax = 1000;
 const listCountMax = 10_000;
 
@@ -332,7 +330,7 @@ class LocalAccounts implements Accounts {
   #limitsOf(file: AccountFile): StoreLimits {
     const { settings } = this.#options;
     return {
-      messageBytesMax,
+      messageBytesMax: settings['account.message_size_max'],
       foldersMax: settings['account.folders_max'],
       folderNameBytesMax,
       keywordsPerFolderMax: settings['account.keywords_max'],
