@@ -35,6 +35,7 @@ import { httpService } from './serve/http/http-service.ts';
 import { imapService } from './serve/imap/imap-service.ts';
 import { loginService } from './serve/login-service.ts';
 import { pop3Service } from './serve/pop3/pop3-service.ts';
+import { SessionBook } from './serve/session-book.ts';
 import { backendSettings } from './settings.ts';
 
 /** Nothing is moved for balance while backends come and go. */
@@ -91,7 +92,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     },
     owns: (address) => owns(address).ok,
     scram: logins['login.scram'],
-    loginSecret: await loginSecret(registry),
+    loginSecret: await secretOf(registry, registryKey.loginSecret),
     tokens: await openTokenVerifier(logins, path.dirname(memberStart.config), log),
   });
   const links = await openLinkServer({ kind: 'unix', path: layout.linkSocket(memberStart.id) }, services, {
@@ -100,6 +101,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     settings,
     owns,
     leaseLeftMs: () => member?.leaseLeftMs ?? 0,
+    book: new SessionBook(await secretOf(registry, registryKey.sessionSecret)),
   });
   const record: MemberRecord = {
     id: memberStart.id,
@@ -172,12 +174,11 @@ function firstEpoch(nowMs: number): number {
 }
 
 /** Made by the first backend that ever started, the same for all. */
-async function loginSecret(registry: Registry): Promise<Buffer> {
-  const key = registryKey.loginSecret;
+async function secretOf(registry: Registry, key: string): Promise<Buffer> {
   const put = { put: key, value: randomBytes(32).toString('base64') };
   if ((await registry.get(key)) === undefined) await registry.transact([{ key, is: 'absent' }], [put]);
   const entry = await registry.get(key);
-  if (entry === undefined) throw new Fault('registry-failed', 'the registry lost the login secret');
+  if (entry === undefined) throw new Fault('registry-failed', 'the registry lost a secret');
   return Buffer.from(entry.value, 'base64');
 }
 

@@ -11,7 +11,8 @@ export const protocolVersion = 1;
 
 /**
  * Services of a backend, as `:path`.
- * - `/imap`, `/pop3`: opens with credentials; the stream then carries the session after login, both ways.
+ * - `/imap`, `/pop3`: opens with credentials, or with the state of a session that ran at another owner; the stream then
+ *   carries the session after login, both ways.
  * - `/recipient`: may this address receive mail of this size? No body. 200, 404 no such account, 413 over quota.
  * - `/deliver`: body is the message as stored. Answer: `outcomes` when every recipient has it durably, else a body,
  *   JSON `DeliveryAnswer[]`, one per recipient.
@@ -43,6 +44,15 @@ export const linkHeader = {
   credentials: 'postern-credentials',
   /** `/login`: `1` asks for `scramSalt`. */
   scramStart: 'postern-scram-start',
+  /** `/imap`, `/pop3`: `1` when both ends frame the backend's bytes as `session-marks.ts` says; in the answer too. */
+  marks: 'postern-marks',
+  /**
+   * base64 of the state of a session's checkpoint. In an opening: in place of credentials, the session goes on from
+   * there. In the answer to a login: the first checkpoint.
+   */
+  state: 'postern-state',
+  /** With `state`: what else the new owner has to know, see `formatTaking`. */
+  taking: 'postern-taking',
   /** `/deliver`: reverse-path without brackets, percent-encoded, may be empty. */
   reversePath: 'postern-reverse-path',
   /** `/deliver`, `/recipient`: message bytes, decimal. */
@@ -81,6 +91,8 @@ export const linkStatus = {
   /** Credentials were wrong, or the account does not exist: never told apart. */
   refused: 401,
   noSuchAccount: 404,
+  /** The session of `state` cannot be taken up again. */
+  notResumable: 409,
   overQuota: 413,
   /** This backend does not own the account: see `owner` and `epoch`. */
   notOwner: 421,

@@ -72,6 +72,8 @@ export const registryKey = {
   releasedPrefix: 'released/',
   /** base64 of 32 random bytes, written once: what is shown of accounts that are none is made from it. */
   loginSecret: 'login-secret',
+  /** base64 of 32 random bytes, written once: backends sign the tickets of sessions with it. */
+  sessionSecret: 'session-secret',
   /** JSON `{ name }`: a domain whose accounts live here. */
   domain: (name: string) => `domain/${name}`,
   domainPrefix: 'domain/',

@@ -205,6 +205,11 @@ export class ImapCommandReader {
     return this.#pushed - (this.#end - this.#start);
   }
 
+  /** Nothing of a command was consumed that is not complete. */
+  get atBoundary(): boolean {
+    return this.#state === 'line' && this.#pieces.length === 0 && !this.#dropping;
+  }
+
   /** The tag of the command being read, for the answer to a fault; `undefined` when there is no well-formed one. */
   get tag(): string | undefined {
     return this.#tag;

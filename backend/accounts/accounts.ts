@@ -2,6 +2,7 @@
  * Accounts of this backend: the only way to an account's data. What is written
  * to an account passes here, where ownership, fence and limits are checked.
  */
+import { Fault } from '../../base/fault.ts';
 import type { Address } from '../../cluster-protocol/ids.ts';
 import type { Credentials } from '../../cluster-protocol/link.ts';
 import type { MaintenanceTask } from '../../cluster-protocol/maintenance.ts';
@@ -16,6 +17,16 @@ export interface Account {
   release(): void;
   /** Aborts when the account must be left: moved, removed, lease lost. Sessions end with the reason. */
   readonly ended: AbortSignal;
+}
+
+/** Why an account is left by sessions that go on at its next owner. */
+export function movingFault(reason: string): Fault {
+  return new Fault('unavailable', reason, { detail: { moving: true } });
+}
+
+/** Is this the reason of an account that goes to another owner (or back to this one)? */
+export function isMoving(reason: unknown): boolean {
+  return reason instanceof Fault && reason.detail.moving === true;
 }
 
 export interface AccountSummary {

@@ -25,7 +25,14 @@ import {
   removeAccount,
   writeAccountFile,
 } from './account-files.ts';
-import type { Account, AccountSummary, Accounts, NewSecret, QuotaChange } from './accounts.ts';
+import {
+  type Account,
+  type AccountSummary,
+  type Accounts,
+  movingFault,
+  type NewSecret,
+  type QuotaChange,
+} from './accounts.ts';
 import { readImportedHash, scramIn } from './imported-hash.ts';
 import { KnownAccounts } from './known-accounts.ts';
 import { Logins, type ScramCredentials } from './logins.ts';
@@ -272,7 +279,7 @@ class LocalAccounts implements Accounts {
 
   async leave(leaving: (address: Address) => boolean, reason: string): Promise<void> {
     this.#known.forgetAll(leaving);
-    await this.#open.leave(leaving, new Fault('unavailable', reason));
+    await this.#open.leave(leaving, movingFault(reason));
     this.#known.forgetAll(leaving);
   }
 

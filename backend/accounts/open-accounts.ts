@@ -7,16 +7,21 @@ import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import type { Address, Epoch } from '../../cluster-protocol/ids.ts';
 import type { Store } from '../store/store.ts';
-import type { Account } from './accounts.ts';
+import { type Account, isMoving } from './accounts.ts';
 
 /** Opens a store; `broken` is told when it must be closed. */
 export type OpenStoreOf = (address: Address, broken: (fault: Fault) => void) => Promise<Store>;
+
+/** How long sessions and requests may take to come to an end before their account is closed under them. */
+const handOverMs = 1200;
 
 class OpenAccount {
   readonly address: Address;
   readonly epoch: Epoch;
   readonly store: Store;
   users = 0;
+  /** Told when nobody uses it any more. */
+  unused: (() => void) | undefined;
   #ended: AbortController | undefined;
   #reason: unknown;
   #over = false;
@@ -173,7 +178,9 @@ export class OpenAccounts {
         if (released) return;
         released = true;
         open.users--;
-        if (open.users === 0) this.#becomeIdle(open);
+        if (open.users > 0) return;
+        open.unused?.();
+        this.#becomeIdle(open);
       },
     };
   }
@@ -192,8 +199,10 @@ export class OpenAccounts {
     this.#open.delete(address);
     this.#idle.delete(open);
     open.end(reason);
-    const closing = open.store
-      .close()
+    const closed = isMoving(reason)
+      ? untilUnused(open, handOverMs).then(() => open.store.close())
+      : open.store.close();
+    const closing = closed
       .catch((error: unknown) => {
         this.#log.error({ event: 'account-close-failed', account: address, err: error }, 'close failed');
       })
@@ -203,4 +212,16 @@ export class OpenAccounts {
     this.#closing.set(address, closing);
     return closing;
   }
+}
+
+/** Resolves when nobody uses the account, or after `withinMs`. */
+async function untilUnused(open: OpenAccount, withinMs: number): Promise<void> {
+  if (open.users === 0) return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, withinMs);
+    open.unused = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+  });
 }

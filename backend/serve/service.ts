@@ -7,6 +7,7 @@ import type { Log } from '../../base/log.ts';
 import type { Address, Epoch } from '../../cluster-protocol/ids.ts';
 import type { Credentials } from '../../cluster-protocol/link.ts';
 import type { Accounts } from '../accounts/accounts.ts';
+import type { SessionBook } from './session-book.ts';
 
 export interface Opening {
   /** Empty for `deliver`, `settle` and `admin`. */
@@ -24,6 +25,8 @@ export interface ServiceContext {
   readonly log: Log;
   /** The settings of `backend/settings.ts`. */
   readonly settings: import('../settings.ts').BackendSettings;
+  /** Resumable sessions; without it sessions end with their backend. */
+  readonly book?: SessionBook;
   /** May this backend act for the account now? Else who should be asked. */
   owns(
     address: Address,

@@ -5,7 +5,7 @@
  * a time series that is kept for good.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { Counter, Gauge, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 export interface Metrics {
   /** prom-client's registry: `new Counter({ …, registers: [metrics.registry] })` puts a metric on the page. */
@@ -26,6 +26,12 @@ export interface Metrics {
   readonly links: Gauge;
   /** Times a request went to a second backend or waited for an owner; `reason`: `not-owner`, `broken`, `no-owner`, `busy`. */
   readonly retries: Counter<'reason'>;
+  /** Sessions taken up at another owner; `how`: `moved` (handed over), `lost` (backend or link gone). */
+  readonly resumed: Counter<'how'>;
+  /** Sessions that ended with their owner; `reason`: `mid-answer`, `no-checkpoint`, `no-owner`, `refused`. */
+  readonly notResumed: Counter<'reason'>;
+  /** How long resumed sessions were without an owner. */
+  readonly pauses: Histogram;
   close(): void;
 }
 
@@ -110,6 +116,24 @@ export function openMetrics(): Metrics {
       name: 'postern_owner_retries_total',
       help: 'Requests that had to look for the owner again.',
       labelNames: ['reason'],
+      registers,
+    }),
+    resumed: new Counter({
+      name: 'postern_sessions_resumed_total',
+      help: 'Sessions taken up by another backend.',
+      labelNames: ['how'],
+      registers,
+    }),
+    notResumed: new Counter({
+      name: 'postern_sessions_not_resumed_total',
+      help: 'Sessions that ended because their backend went.',
+      labelNames: ['reason'],
+      registers,
+    }),
+    pauses: new Histogram({
+      name: 'postern_session_pause_seconds',
+      help: 'How long sessions were without a backend before one took them up.',
+      buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
       registers,
     }),
     close() {

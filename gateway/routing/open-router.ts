@@ -14,7 +14,13 @@ import { deliver } from './deliver.ts';
 import { type Answer, discard, exchange } from './exchange.ts';
 import { accountHeader, clientHeaders, credentialHeaders, scramRecordOf, serviceHeaders } from './headers.ts';
 import type { Router } from './router.ts';
-import { sessionStream } from './session-stream.ts';
+import { SessionResumer } from './session-resumer.ts';
+import {
+  forgetSentHeaders,
+  type ResumableSession,
+  ResumableStream,
+  type SessionStream,
+} from './session-stream.ts';
 import { Settlements } from './settlements.ts';
 
 /** From the end of a request to the head of its answer; a login includes a slow hash behind a queue of others. */
@@ -30,7 +36,11 @@ export interface RouterOptions {
   readonly linkIdentity?: LinkIdentity;
   /** How long an account may be without a reachable owner; 10 s unless told. */
   readonly ownerWaitMs?: number;
+  /** How long a session may be without an owner; 30 s unless told. */
+  readonly resumeWaitMs?: number;
 }
+
+const resumeWaitMsMax = 30_000;
 
 /** Opens at once; `ready()` resolves when it can reach an owner. */
 export async function openRouter(options: RouterOptions): Promise<Router> {
@@ -41,6 +51,12 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
   const links = new Map<MemberId, BackendLink>();
   const where: Whereabouts = { view, links, metrics };
   const settlements = new Settlements(where);
+  const resumer = new SessionResumer(where, {
+    log,
+    metrics,
+    waitMs: options.resumeWaitMs ?? resumeWaitMsMax,
+    goesOn: () => !stop.signal.aborted,
+  });
   const changed = (): void => {
     let up = 0;
     for (const link of links.values()) up += link.upCount;
@@ -130,8 +146,10 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
     },
 
     async openSession(session, service, credentials) {
-      const headers = (epoch: number): OutgoingHttpHeaders =>
-        loginHeaders(service, epoch, session, credentials);
+      const headers = (epoch: number): OutgoingHttpHeaders => ({
+        ...loginHeaders(service, epoch, session, credentials),
+        [linkHeader.marks]: '1',
+      });
       const answer = await ask(credentials.user, headers, 'open', (opened) => opened);
       if (answer === undefined) return { outcome: 'unavailable' };
       const reason = answer.headers[linkHeader.reason];
@@ -139,7 +157,7 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
         const capability = answer.headers[linkHeader.capability];
         return {
           outcome: 'accepted',
-          stream: sessionStream(answer.stream),
+          stream: sessionStream(answer, { session, service, account: credentials.user }, resumer),
           capability: typeof capability === 'string' ? capability : '',
         };
       }
@@ -205,6 +223,15 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
       view.changed();
     },
   };
+}
+
+/** A backend that does not know marks yet carries the session's bytes unframed. */
+function sessionStream(answer: Answer, about: ResumableSession, resumer: SessionResumer): SessionStream {
+  const state = answer.headers[linkHeader.state];
+  if (answer.headers[linkHeader.marks] === '1' && typeof state === 'string')
+    return new ResumableStream(answer.stream, Buffer.from(state, 'base64'), about, resumer);
+  forgetSentHeaders(answer.stream);
+  return answer.stream;
 }
 
 function statusOf(answer: Answer): number {

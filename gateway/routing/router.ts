@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream';
 import type { Address, MemberId } from '../../cluster-protocol/ids.ts';
 import type { Credentials, DeliveryAnswer, ServiceName } from '../../cluster-protocol/link.ts';
 import type { Session } from '../session/session.ts';
+import type { SessionStream } from './session-stream.ts';
 
 export interface OwnerStream {
   /** `:status` and headers of the owner's answer, see `cluster-protocol/link.ts`. */
@@ -47,7 +48,7 @@ export interface Router {
     service: 'imap' | 'pop3',
     credentials: Credentials,
   ): Promise<
-    | { readonly outcome: 'accepted'; readonly stream: Duplex; readonly capability: string }
+    | { readonly outcome: 'accepted'; readonly stream: SessionStream; readonly capability: string }
     | { readonly outcome: 'refused'; readonly reason: string }
     | { readonly outcome: 'unavailable' }
   >;

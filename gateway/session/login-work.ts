@@ -3,7 +3,6 @@
  * asks the owner, and counts and logs what came of it. One connection, one
  * login at a time.
  */
-import type { Duplex } from 'node:stream';
 import type { Log } from '../../base/log.ts';
 import { type Address, canonicalAddress } from '../../cluster-protocol/ids.ts';
 import type { Credentials } from '../../cluster-protocol/link.ts';
@@ -11,6 +10,7 @@ import type { Metrics } from '../health/metrics.ts';
 import type { Chain } from '../plugin-host/chain.ts';
 import type { LoginAttempt } from '../plugins/api.ts';
 import type { Router } from '../routing/router.ts';
+import type { SessionStream } from '../routing/session-stream.ts';
 import type { DialogStep, LoginDialog, LoginStep } from './login-dialog.ts';
 import type { SaslLogin, ScramLogin } from './sasl-exchange.ts';
 import type { MutableSession } from './session.ts';
@@ -31,7 +31,7 @@ export interface LoginWorkParts {
 export interface Opened {
   readonly do: 'hand-over';
   readonly account: Address;
-  readonly stream: Duplex;
+  readonly stream: SessionStream;
   readonly capability: string;
 }
 

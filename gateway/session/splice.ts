@@ -6,8 +6,8 @@
  */
 import { constants, type Http2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
 import type { Deadline, Deadlines } from '../net/deadline.ts';
+import type { SessionStream } from '../routing/session-stream.ts';
 import type { MutableSession } from './session.ts';
 
 const spliceOf = Symbol('splice');
@@ -29,7 +29,7 @@ export interface SpliceOwner {
 
 export class Splice {
   readonly client: Socket;
-  readonly stream: Duplex;
+  readonly stream: SessionStream;
   readonly session: MutableSession;
   readonly #owner: SpliceOwner;
   /** The client's bytes came last: an answer is due. */
@@ -46,14 +46,20 @@ export class Splice {
    * Starts at once. `client` must have no listeners of its own but for errors.
    * @param first  The client's bytes that came after its login.
    */
-  constructor(client: Socket, stream: Duplex, session: MutableSession, owner: SpliceOwner, first: Buffer) {
+  constructor(
+    client: Socket,
+    stream: SessionStream,
+    session: MutableSession,
+    owner: SpliceOwner,
+    first: Buffer,
+  ) {
     this.client = client;
     this.stream = stream;
     this.session = session;
     this.#owner = owner;
     this.#asked = first.length > 0;
     (client as Held<Socket>)[spliceOf] = this;
-    (stream as Held<Duplex>)[spliceOf] = this;
+    (stream as Held<SessionStream>)[spliceOf] = this;
     client.on('drain', clientDrain);
     client.on('end', clientEnd);
     client.on('close', clientClose);
@@ -127,8 +133,12 @@ export class Splice {
   streamClosed(): void {
     const { readableEnded } = this.stream;
     // A stream that closes without an end was reset: the owner died, or the link did.
-    if (!readableEnded) this.#end('owner-lost', this.#lineEnded ? this.#owner.farewell.lost : '');
-    else if (!this.client.writableEnded) this.client.end();
+    if (readableEnded) {
+      if (!this.client.writableEnded) this.client.end();
+      return;
+    }
+    const mayTell = this.#lineEnded && this.stream.midAnswer !== true;
+    this.#end('owner-lost', mayTell ? this.#owner.farewell.lost : '');
   }
 
   clientClosed(): void {
@@ -157,7 +167,7 @@ export class Splice {
   }
 }
 
-function closeStream(stream: Duplex): void {
+function closeStream(stream: SessionStream): void {
   const http2Stream = stream as Partial<Pick<Http2Stream, 'close'>>;
   if (typeof http2Stream.close === 'function') http2Stream.close(constants.NGHTTP2_CANCEL);
   else stream.destroy();
@@ -176,17 +186,17 @@ function clientEnd(this: Socket): void {
 function clientClose(this: Socket): void {
   (this as Held<Socket>)[spliceOf].clientClosed();
 }
-function streamData(this: Duplex, chunk: Buffer): void {
-  (this as Held<Duplex>)[spliceOf].fromOwner(chunk);
+function streamData(this: SessionStream, chunk: Buffer): void {
+  (this as Held<SessionStream>)[spliceOf].fromOwner(chunk);
 }
-function streamDrain(this: Duplex): void {
-  (this as Held<Duplex>)[spliceOf].client.resume();
+function streamDrain(this: SessionStream): void {
+  (this as Held<SessionStream>)[spliceOf].client.resume();
 }
-function streamEnd(this: Duplex): void {
-  (this as Held<Duplex>)[spliceOf].ownerEnded();
+function streamEnd(this: SessionStream): void {
+  (this as Held<SessionStream>)[spliceOf].ownerEnded();
 }
-function streamClose(this: Duplex): void {
-  (this as Held<Duplex>)[spliceOf].streamClosed();
+function streamClose(this: SessionStream): void {
+  (this as Held<SessionStream>)[spliceOf].streamClosed();
 }
 /** Shared: 'close' follows every error and is what counts. */
 function ignore(): void {}

@@ -5,10 +5,11 @@ import { decodeMailboxName, encodeMailboxName } from '../../../mailwire/imap-mai
 import { imapAstring } from '../../../mailwire/imap-reply.ts';
 import type { Account } from '../../accounts/accounts.ts';
 import type { Folder } from '../../store/store.ts';
+import { rangesOf } from '../../store/uid-set.ts';
 import { allSystemFlags, flagsText } from './flags.ts';
 import { MailboxView } from './mailbox-view.ts';
 import { ReplyWriter } from './reply-writer.ts';
-import type { ImapSessionOptions } from './session-options.ts';
+import type { ImapSessionOptions, RestoredSession } from './session-options.ts';
 
 export abstract class ClientState {
   readonly account: Account;
@@ -32,7 +33,8 @@ export abstract class ClientState {
   constructor(options: ImapSessionOptions) {
     this.account = options.account;
     this.log = options.log;
-    this.writer = new ReplyWriter(options.transport);
+    this.writer = new ReplyWriter(options.transport, options.resumable !== undefined);
+    if (options.restored !== undefined) this.#restore(options.restored);
   }
 
   /** Something changed in what is selected. */
@@ -72,6 +74,20 @@ export abstract class ClientState {
     this.unselect();
     this.view = new MailboxView(folder, readOnly, () => this.changed());
     return this.view;
+  }
+
+  #restore({ state, selected }: RestoredSession): void {
+    this.utf8 = state.utf8;
+    this.rev2 = state.rev2;
+    this.condstore = state.condstore;
+    this.qresync = state.qresync;
+    if (selected === undefined) return;
+    const { folder, readOnly, view } = selected;
+    this.view = new MailboxView(folder, readOnly, () => this.changed(), view);
+    const saved: number[] = [];
+    for (const [first, last] of rangesOf(state.saved))
+      for (let uid = first; uid <= last && saved.length < view.uids.length; uid++) saved.push(uid);
+    this.saved = saved;
   }
 
   unselect(): void {

@@ -5,30 +5,56 @@
 import type { ServerHttp2Stream } from 'node:http2';
 import { Fault } from '../../../base/fault.ts';
 import { linkHeader, linkStatus, type RefusalReason } from '../../../cluster-protocol/link.ts';
+import { parseTaking } from '../../../cluster-protocol/resumption.ts';
 import type { Account } from '../../accounts/accounts.ts';
+import { answer, factsOf } from '../answers.ts';
 import type { Opening, Service, ServiceContext } from '../service.ts';
 import { enterSession, leaveSession } from '../session-count.ts';
 import { capabilityLine } from './capabilities.ts';
 import { ImapSession } from './imap-session.ts';
 import type { Transport } from './reply-writer.ts';
-import { imapSessionLimits } from './session-options.ts';
+import { folderOf, restoreView } from './restored-view.ts';
+import { imapSessionLimits, type RestoredSession } from './session-options.ts';
+import { decodeState, encodeState, firstState } from './session-state.ts';
 
 /** How long the other half of a stream may stay open after a session's end. */
 const lingerMs = 10_000;
 
 export const imapService: Service = async (stream, opening, context) => {
-  const account = await login(stream, opening, context);
+  const marked = context.book !== undefined && opening.headers[linkHeader.marks] === '1';
+  const state = opening.headers[linkHeader.state];
+  const resumed = marked && state !== undefined;
+  const restoring = resumed ? readResumed(stream, opening, context) : undefined;
+  if (resumed && restoring === undefined) return;
+  const account = await (restoring === undefined ? login : openAccount)(stream, opening, context);
   if (account === undefined) return;
-  if (stream.destroyed) {
+  let restored: RestoredSession | undefined;
+  if (restoring !== undefined) {
+    restored = await restore(account, restoring, context).catch((error: unknown) => {
+      context.log.warn({ trace: opening.trace, ...factsOf(error) }, 'session not resumed');
+      return undefined;
+    });
+    if (restored === undefined && !stream.destroyed) answer(stream, linkStatus.notResumable);
+  }
+  if (stream.destroyed || (restoring !== undefined && restored === undefined)) {
     account.release();
     return;
   }
-  if (!enterSession(account, context.settings['account.sessions_max'])) {
+  // A session that goes on was counted when it began.
+  if (!enterSession(account, resumed ? Number.POSITIVE_INFINITY : context.settings['account.sessions_max'])) {
     account.release();
     refuse(stream, linkStatus.busy, 'limit');
     return;
   }
-  stream.respond({ ':status': linkStatus.accepted, [linkHeader.capability]: capabilityLine(account.store) });
+  const ticket = restored?.state.ticket ?? (marked ? context.book!.issue(account.address) : undefined);
+  stream.respond({
+    ':status': linkStatus.accepted,
+    [linkHeader.capability]: capabilityLine(account.store),
+    ...(marked ? { [linkHeader.marks]: '1' } : {}),
+    ...(marked && !resumed
+      ? { [linkHeader.state]: encodeState(firstState(ticket!)).toString('base64') }
+      : {}),
+  });
   await new Promise<void>((resolve) => {
     const transport = new StreamTransport(stream);
     const session = new ImapSession({
@@ -47,7 +73,10 @@ export const imapService: Service = async (stream, opening, context) => {
         client: opening.client.address,
         port: opening.client.port,
         tls: opening.tls ?? 'none',
+        ...(resumed ? { resumed } : {}),
       },
+      resumable: ticket && { book: context.book!, ticket },
+      restored,
       ended: () => {
         leaveSession(account);
         account.release();
@@ -55,8 +84,47 @@ export const imapService: Service = async (stream, opening, context) => {
       },
     });
     transport.attach(session);
+    if (resumed) session.goOn();
   });
 };
+
+/** What a session began with elsewhere: the ticket in its state stands for its login. Refuses it itself. */
+function readResumed(
+  stream: ServerHttp2Stream,
+  opening: Opening,
+  context: ServiceContext,
+): Restoring | undefined {
+  try {
+    const state = decodeState(Buffer.from(String(opening.headers[linkHeader.state]), 'base64'));
+    const taking = parseTaking(String(opening.headers[linkHeader.taking]));
+    if (context.book!.isGood(opening.account, state.ticket)) return { state, taking };
+    throw new Fault('bad-credentials', 'the ticket of a session is not good');
+  } catch (error) {
+    context.log.warn(
+      { trace: opening.trace, account: opening.account, ...factsOf(error) },
+      'session not resumed',
+    );
+    answer(stream, linkStatus.notResumable);
+    return undefined;
+  }
+}
+
+type Restoring = Omit<RestoredSession, 'selected'>;
+
+/** @returns `undefined` when the client's numbers cannot be rebuilt. */
+async function restore(
+  account: Account,
+  { state, taking }: Restoring,
+  context: ServiceContext,
+): Promise<RestoredSession | undefined> {
+  // Its link broke, its process did not: what it is doing comes to an end first.
+  await context.book!.supersede(state.ticket.session);
+  if (state.selected === undefined) return { state, taking, selected: undefined };
+  const folder = await folderOf(account.store, state.selected);
+  const view = folder && (await restoreView(folder, state.selected));
+  if (folder === undefined || view === undefined) return undefined;
+  return { state, taking, selected: { folder, readOnly: state.selected.readOnly, view } };
+}
 
 async function login(
   stream: ServerHttp2Stream,
@@ -77,6 +145,14 @@ async function login(
     refuse(stream, linkStatus.refused, 'credentials');
     return undefined;
   }
+  return openAccount(stream, opening, context);
+}
+
+async function openAccount(
+  stream: ServerHttp2Stream,
+  opening: Opening,
+  context: ServiceContext,
+): Promise<Account | undefined> {
   try {
     return await context.accounts.open(opening.account);
   } catch (error) {

@@ -3,11 +3,15 @@
  * free of any transport. Commands run one after another; between them the
  * session holds no promise, no timer and no buffer, so that an idle one is small.
  */
-import { setTimeout } from 'node:timers/promises';
 import { Fault } from '../../../base/fault.ts';
+import { keptBytesMax } from '../../../cluster-protocol/session-marks.ts';
 import type { ImapPiece } from '../../../mailwire/imap-command-reader.ts';
 import { imapText } from '../../../mailwire/imap-reply.ts';
+import { isMoving } from '../../accounts/accounts.ts';
+import type { Superseded } from '../session-book.ts';
+import { type Checkpointed, Checkpoints } from './checkpoints.ts';
 import { ClientState } from './client-state.ts';
+import { CommandRate } from './command-rate.ts';
 import { runCommand } from './command-run.ts';
 import type { Transport } from './reply-writer.ts';
 import { type SessionClock, Slice, sharedClock } from './session-clock.ts';
@@ -20,8 +24,10 @@ const lookMs = 30_000;
 const keepAliveMs = 4 * 60_000;
 /** NOOP looks at the directory at most this often. */
 const refreshMs = 1000;
+/** How long a session that is handed over may take to come to a boundary. */
+const handOverMs = 1000;
 
-export class ImapSession extends ClientState {
+export class ImapSession extends ClientState implements Checkpointed, Superseded {
   readonly #transport: Transport;
   readonly #limits: ImapSessionLimits;
   readonly #input: SessionInput;
@@ -38,15 +44,24 @@ export class ImapSession extends ClientState {
   #leavingSince = 0;
   #idleTag: string | undefined;
   #pokePending = false;
+  readonly #checkpoints: Checkpoints | undefined;
+  /** Client bytes up to the last boundary. */
+  #boundaryAt = 0;
+  /** The account goes to another owner, and this session with it. */
+  #handingOver: NodeJS.Timeout | undefined;
+  /** Continuation requests that an earlier owner has sent, for commands that are read again. */
+  #askedAlready = 0;
+  /** The first command has a part of its answer already: it is not run again. */
+  #answeredInPart = false;
   #errors = 0;
   #commandCount = 0;
-  #rateSinceMs = 0;
-  #rateCount = 0;
+  readonly #rate: CommandRate | undefined;
   #lastInputMs = performance.now();
   #lastOutputMs = performance.now();
   #lastLookMs = 0;
   #endReason = 'closed by client';
   readonly #startedMs = performance.now();
+  #onEnded: (() => void)[] | undefined;
 
   constructor(options: ImapSessionOptions) {
     super(options);
@@ -56,6 +71,20 @@ export class ImapSession extends ClientState {
     this.#input = new SessionInput(this, options.limits);
     this.#clock = options.clock ?? sharedClock;
     this.#clock.add(this);
+    const { commandsPerSecondMax } = options.limits;
+    if (commandsPerSecondMax > 0) this.#rate = new CommandRate(commandsPerSecondMax);
+    if (options.restored !== undefined) {
+      const { state, taking } = options.restored;
+      this.#idleTag = state.idleTag;
+      this.#errors = state.errors;
+      this.#askedAlready = taking.continuations;
+      this.#answeredInPart = taking.answered;
+    }
+    if (options.resumable !== undefined) {
+      const { book, ticket } = options.resumable;
+      this.#checkpoints = new Checkpoints(this, book, ticket);
+      book.enter(ticket.session, this);
+    }
     if (this.account.ended.aborted) this.#accountEnded();
     else this.account.ended.addEventListener('abort', this, { once: true });
   }
@@ -92,12 +121,51 @@ export class ImapSession extends ClientState {
     this.#accountEnded();
   }
 
+  /** For a session that began elsewhere: a client in IDLE hears what it missed. */
+  goOn(): void {
+    this.changed();
+  }
+
   #accountEnded(): void {
     const reason = this.account.ended.reason as unknown;
+    if (this.#checkpoints !== undefined && isMoving(reason)) {
+      this.#handOver();
+      return;
+    }
     this.leave(
       'UNAVAILABLE',
       reason instanceof Fault ? reason.message : 'Account is moving, please reconnect',
     );
+  }
+
+  /** Ends the session at the next boundary with nothing said to the client: it goes on at the next owner. */
+  #handOver(): void {
+    if (this.#over || this.#handingOver !== undefined || this.#leaving !== undefined) return;
+    this.#endReason = 'moved';
+    // What does not come to a boundary is resumed as after a crash.
+    this.#handingOver = setTimeout(() => this.abandon(), handOverMs).unref();
+    if (!this.#running) this.#moveOn();
+  }
+
+  /** Moves when nothing of what the client sent was begun, or all of it can be sent again. */
+  #moveOn(): void {
+    const { pushedBytes, atBoundary } = this.#input;
+    if (atBoundary || pushedBytes - this.#boundaryAt <= keptBytesMax) void this.#finish();
+  }
+
+  /** Breaks the stream off: nothing may be answered any more, and the gateway resumes behind the last checkpoint. */
+  abandon(): void {
+    this.#transport.destroy();
+    this.connectionLost();
+  }
+
+  /** The gateway resumes this session: its link is broken. Resolves when its last command is over. */
+  supersede(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onEnded ??= [];
+      this.#onEnded.push(resolve);
+      this.abandon();
+    });
   }
 
   /** Ends the session at the next command boundary with a BYE. */
@@ -124,6 +192,7 @@ export class ImapSession extends ClientState {
       return;
     }
     if (this.#running) return;
+    if (this.#checkpoints?.renewTicket()) void this.#flushAtBoundary();
     if (nowMs - this.#lastInputMs > this.#limits.idleMs) {
       this.#endReason = 'idle for too long';
       this.#leaving ??= '* BYE Autologout; idle for too long\r\n';
@@ -138,7 +207,7 @@ export class ImapSession extends ClientState {
     if (nowMs - this.#lastOutputMs > keepAliveMs) {
       this.#lastOutputMs = nowMs;
       this.untagged('* OK Still here');
-      void this.writer.flush();
+      void this.#flushAtBoundary();
     }
   }
 
@@ -174,8 +243,35 @@ export class ImapSession extends ClientState {
         return;
       }
       this.sync(true);
-      void this.flush();
+      void this.#flushAtBoundary();
     });
+  }
+
+  /** Whatever is gathered is whole, and nothing of the client's is half done. */
+  #flushAtBoundary(): Promise<void> | undefined {
+    this.#noteBoundary();
+    return this.flush();
+  }
+
+  #noteBoundary(): void {
+    if (this.#checkpoints === undefined || !this.#input.atBoundary) return;
+    this.#boundaryAt = this.#input.consumedBytes;
+    this.writer.boundary(this.#boundaryAt, this.#checkpoints.next());
+  }
+
+  get idleTag(): string | undefined {
+    return this.#idleTag;
+  }
+
+  get errorCount(): number {
+    return this.#errors;
+  }
+
+  /** Is a continuation request to be sent? Not when the client had it before its session moved. */
+  mayAskForMore(): boolean {
+    if (this.#askedAlready === 0) return true;
+    this.#askedAlready--;
+    return false;
   }
 
   #storageFailed(error: unknown): void {
@@ -195,17 +291,23 @@ export class ImapSession extends ClientState {
         await this.#runWhatCame(slice);
         if (!this.#over) await this.flush();
         // A chunk that came while we flushed met a session that still ran: nobody else would look at it.
-      } while (this.#arrived && !this.stopping);
+      } while (this.#arrived && !this.stopping && !this.#mayMove);
     } catch (error) {
       this.#broken(error);
     }
     this.#running = false;
     if (this.#paused) this.#resume();
     if (this.#leaving !== undefined || this.#inputEnded || this.#transport.closed) await this.#finish();
+    else if (this.#handingOver !== undefined) this.#moveOn();
+  }
+
+  /** Is it time to go, and a place to go from? */
+  get #mayMove(): boolean {
+    return this.#handingOver !== undefined && this.#input.atBoundary;
   }
 
   async #runWhatCame(slice: Slice): Promise<void> {
-    while (!this.stopping) {
+    while (!this.stopping && !this.#mayMove) {
       const stepped = this.#input.step();
       const event = stepped instanceof Promise ? await stepped : stepped;
       if (event === false) return;
@@ -213,24 +315,16 @@ export class ImapSession extends ClientState {
         const done = this.#command(event);
         if (!(done instanceof Promise ? await done : done)) return;
       }
-      if (event !== true && this.#limits.commandsPerSecondMax > 0) await this.#keepRate();
+      this.#noteBoundary();
+      if (event !== true && this.#rate?.used()) {
+        await this.flush();
+        await this.#rate.next();
+      }
       const rest = slice.used();
       if (rest !== undefined) await rest;
       if (this.writer.full) await this.flush();
       this.readOn();
     }
-  }
-
-  /** Waits for the next second when this one has had its commands. */
-  async #keepRate(): Promise<void> {
-    const now = performance.now();
-    if (now - this.#rateSinceMs >= 1000) {
-      this.#rateSinceMs = now;
-      this.#rateCount = 0;
-    }
-    if (++this.#rateCount < this.#limits.commandsPerSecondMax) return;
-    await this.flush();
-    await setTimeout(Math.max(0, this.#rateSinceMs + 1000 - performance.now()));
   }
 
   #resume(): void {
@@ -313,10 +407,14 @@ export class ImapSession extends ClientState {
     this.#over = true;
     this.#clock.remove(this);
     this.account.ended.removeEventListener('abort', this);
+    clearTimeout(this.#handingOver);
+    const moves = this.#handingOver !== undefined && this.#leaving === undefined;
+    if (moves && this.#input.atBoundary)
+      this.writer.boundary(this.#input.consumedBytes, this.#checkpoints?.last());
     this.unselect();
     await this.#input.abort();
     if (this.#leaving !== undefined) this.writer.text(this.#leaving);
-    void this.writer.flush();
+    this.writer.end(moves ? 'moved' : 'over');
     this.#transport.end();
     this.log.info(
       {
@@ -330,6 +428,8 @@ export class ImapSession extends ClientState {
       },
       'session ended',
     );
+    this.#checkpoints?.end(this);
     this.#options.ended();
+    for (const resolve of this.#onEnded ?? []) resolve();
   }
 }

@@ -13,7 +13,21 @@ import type { Folder, FolderEvent } from '../../store/store.ts';
 export type IndexRanges = readonly { readonly from: number; readonly to: number }[];
 
 /** More changed messages than this between two points are looked for by modification sequence. */
-const dirtyMax = 1000;
+export const dirtyMax = 1000;
+
+/** A view as a session had it at another backend. */
+export interface RestoredView {
+  readonly uids: Uint32Array;
+  readonly keywords: number;
+  readonly modseq: number;
+  readonly uidLimit: number;
+  readonly untold: string;
+  readonly flagsModseq: number;
+  /** UIDs of the view whose flags changed since; more than so many are only known to be many. */
+  readonly changed: readonly number[];
+  /** The folder's modification sequence when they were looked for. */
+  readonly seenModseq: number;
+}
 
 /** Who is told of changes. */
 export interface Told {
@@ -41,17 +55,38 @@ export class MailboxView {
   readonly #endWatch: () => void;
   /** Keywords already announced by a FLAGS answer. */
   keywordCount: number;
+  /** Where the numbers stand in the folder's history: expunges up to this modseq are told, UIDs from the limit on are not. */
+  modseq: number;
+  uidLimit: number;
+  /** UIDs of the view that were gone at `modseq` and not told; a set as IMAP writes it. Of restored views alone. */
+  untold: string;
+  /** Flags as of this modification sequence have been told. */
+  flagsModseq: number;
 
-  /** @param changed  Called on each event, for IDLE. */
-  constructor(folder: Folder, readOnly: boolean, changed: () => void) {
+  /**
+   * @param changed   Called on each event, for IDLE.
+   * @param restored  The view as another backend had it; else the folder as it is now.
+   */
+  constructor(folder: Folder, readOnly: boolean, changed: () => void, restored?: RestoredView) {
     this.folder = folder;
     this.readOnly = readOnly;
-    this.uids = folder.uids();
-    this.keywordCount = folder.keywords.length;
+    this.uids = restored?.uids ?? folder.uids();
+    this.keywordCount = restored?.keywords ?? folder.keywords.length;
+    this.modseq = restored?.modseq ?? folder.highestModseq;
+    this.uidLimit = restored?.uidLimit ?? folder.uidNext;
+    this.untold = restored?.untold ?? '';
+    this.flagsModseq = restored?.flagsModseq ?? folder.highestModseq;
+    if (restored !== undefined) this.#restore(restored);
     this.#endWatch = folder.watch((event) => {
       this.#take(event);
       changed();
     });
+  }
+
+  #restore({ changed, seenModseq, flagsModseq }: RestoredView): void {
+    const tooMany = changed.length > dirtyMax;
+    if (tooMany || this.folder.highestModseq !== seenModseq) this.#dirtySince = flagsModseq + 1;
+    else if (changed.length > 0) this.#dirty = new Map(changed.map((uid) => [uid, 0]));
   }
 
   close(): void {
@@ -133,6 +168,11 @@ export class MailboxView {
    */
   sync(expunges: boolean, client: Told): void {
     if (expunges) this.#syncNumbers(client);
+    this.#tellFlags(client);
+    this.flagsModseq = this.folder.highestModseq;
+  }
+
+  #tellFlags(client: Told): void {
     if (this.#dirty === undefined && this.#dirtySince === undefined) return;
     for (const uid of this.#dirtyUids()) {
       const sequence = this.sequenceOf(uid);
@@ -163,6 +203,10 @@ export class MailboxView {
     }
     const added = now.length - lowerBound(now, (before[known - 1] ?? 0) + 1);
     this.uids = now;
+    if (onlyAdded && added === 0) return;
+    this.modseq = this.folder.highestModseq;
+    this.uidLimit = this.folder.uidNext;
+    this.untold = '';
     if (added > 0) client.untagged(`* ${now.length} EXISTS`);
   }
 

@@ -48,6 +48,16 @@ export class SessionInput {
     return this.#reader.consumedBytes;
   }
 
+  /** Bytes that were pushed, consumed or not. */
+  get pushedBytes(): number {
+    return this.#reader.consumedBytes + this.#reader.bufferedBytes;
+  }
+
+  /** Nothing of a command was consumed that is not complete. */
+  get atBoundary(): boolean {
+    return this.#append === undefined && this.#reader.atBoundary;
+  }
+
   /** Tag of the command being read. */
   get tag(): string | undefined {
     return this.#reader.tag;
@@ -103,7 +113,7 @@ export class SessionInput {
 
   /** Lets the client send its literal. */
   #goOn(): boolean | Promise<boolean> {
-    this.#session.writer.text('+ OK\r\n');
+    if (this.#session.mayAskForMore()) this.#session.writer.more('+ OK\r\n');
     const wait = this.#session.flush();
     return wait === undefined ? true : wait.then(() => true);
   }

@@ -1,9 +1,15 @@
 /** What an IMAP session is made with: limits, transport, account; and what a command of it is called with. */
 import type { Log } from '../../../base/log.ts';
+import type { Taking } from '../../../cluster-protocol/resumption.ts';
+import type { SessionTicket } from '../../../cluster-protocol/session-ticket.ts';
 import type { ImapCursor } from '../../../mailwire/imap-tokens.ts';
 import type { Account } from '../../accounts/accounts.ts';
+import type { Folder } from '../../store/store.ts';
+import type { SessionBook } from '../session-book.ts';
+import type { RestoredView } from './mailbox-view.ts';
 import type { Transport } from './reply-writer.ts';
 import type { SessionClock } from './session-clock.ts';
+import type { ImapState } from './session-state.ts';
 
 export interface ImapSessionLimits {
   readonly lineBytesMax: number;
@@ -26,6 +32,15 @@ export const imapSessionLimits: ImapSessionLimits = {
   commandsPerSecondMax: 0,
 };
 
+/** A session that began at another backend, and what it needs of this one. */
+export interface RestoredSession {
+  readonly state: ImapState;
+  readonly taking: Taking;
+  readonly selected:
+    | { readonly folder: Folder; readonly readOnly: boolean; readonly view: RestoredView }
+    | undefined;
+}
+
 export interface ImapSessionOptions {
   readonly account: Account;
   readonly transport: Transport;
@@ -36,6 +51,9 @@ export interface ImapSessionOptions {
   /** Called once, when the session is over and the account no longer needed. */
   readonly ended: () => void;
   readonly clock?: SessionClock;
+  /** The gateway reads marks: the session can outlive this backend. */
+  readonly resumable?: { readonly book: SessionBook; readonly ticket: SessionTicket } | undefined;
+  readonly restored?: RestoredSession | undefined;
 }
 
 /** What one command is called with. */

@@ -209,7 +209,7 @@ describe('sessions', () => {
     const got = new Promise<string>((resolve) =>
       opened.stream.once('data', (chunk) => resolve(String(chunk))),
     );
-    opened.stream.write('a NOOP');
+    opened.stream.write(Buffer.from('a NOOP'));
     expect(await got).toBe('<a NOOP>');
     const heard = backend.asked[0]![linkHeader.credentials];
     expect(JSON.parse(Buffer.from(String(heard), 'base64').toString())).toEqual(credentials);
