@@ -6,7 +6,7 @@
 import { stateBytesMax } from '../../../cluster-protocol/session-marks.ts';
 import type { SessionTicket } from '../../../cluster-protocol/session-ticket.ts';
 import { formatUidSet } from '../../store/uid-set.ts';
-import type { SessionBook, Superseded } from '../session-book.ts';
+import type { SessionBook } from '../session-book.ts';
 import type { ClientState } from './client-state.ts';
 import { lowerBound, type MailboxView } from './mailbox-view.ts';
 import { encodeState, type SelectedState } from './session-state.ts';
@@ -75,11 +75,6 @@ export class Checkpoints {
     this.#ticket = this.#book.issue(this.#session.account.address, this.#ticket.session);
     this.#told = false;
     return true;
-  }
-
-  /** The session is over. */
-  end(session: Superseded): void {
-    this.#book.leave(this.#ticket.session, session);
   }
 
   #changed(): boolean {

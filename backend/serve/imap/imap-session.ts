@@ -4,15 +4,15 @@
  * session holds no promise, no timer and no buffer, so that an idle one is small.
  */
 import { Fault } from '../../../base/fault.ts';
-import { keptBytesMax } from '../../../cluster-protocol/session-marks.ts';
 import type { ImapPiece } from '../../../mailwire/imap-command-reader.ts';
 import { imapText } from '../../../mailwire/imap-reply.ts';
 import { isMoving } from '../../accounts/accounts.ts';
 import type { Superseded } from '../session-book.ts';
-import { type Checkpointed, Checkpoints } from './checkpoints.ts';
+import type { Checkpointed } from './checkpoints.ts';
 import { ClientState } from './client-state.ts';
 import { CommandRate } from './command-rate.ts';
 import { runCommand } from './command-run.ts';
+import { HandOver } from './hand-over.ts';
 import type { Transport } from './reply-writer.ts';
 import { type SessionClock, Slice, sharedClock } from './session-clock.ts';
 import { SessionInput } from './session-input.ts';
@@ -24,8 +24,6 @@ const lookMs = 30_000;
 const keepAliveMs = 4 * 60_000;
 /** NOOP looks at the directory at most this often. */
 const refreshMs = 1000;
-/** How long a session that is handed over may take to come to a boundary. */
-const handOverMs = 1000;
 
 export class ImapSession extends ClientState implements Checkpointed, Superseded {
   readonly #transport: Transport;
@@ -44,15 +42,8 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
   #leavingSince = 0;
   #idleTag: string | undefined;
   #pokePending = false;
-  readonly #checkpoints: Checkpoints | undefined;
-  /** Client bytes up to the last boundary. */
-  #boundaryAt = 0;
-  /** The account goes to another owner, and this session with it. */
-  #handingOver: NodeJS.Timeout | undefined;
-  /** Continuation requests that an earlier owner has sent, for commands that are read again. */
-  #askedAlready = 0;
-  /** The first command has a part of its answer already: it is not run again. */
-  #answeredInPart = false;
+  /** The session can outlive this backend. */
+  readonly #handOver: HandOver | undefined;
   #errors = 0;
   #commandCount = 0;
   readonly #rate: CommandRate | undefined;
@@ -73,18 +64,10 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
     this.#clock.add(this);
     const { commandsPerSecondMax } = options.limits;
     if (commandsPerSecondMax > 0) this.#rate = new CommandRate(commandsPerSecondMax);
-    if (options.restored !== undefined) {
-      const { state, taking } = options.restored;
-      this.#idleTag = state.idleTag;
-      this.#errors = state.errors;
-      this.#askedAlready = taking.continuations;
-      this.#answeredInPart = taking.answered;
-    }
-    if (options.resumable !== undefined) {
-      const { book, ticket } = options.resumable;
-      this.#checkpoints = new Checkpoints(this, book, ticket);
-      book.enter(ticket.session, this);
-    }
+    const { restored, resumable } = options;
+    this.#idleTag = restored?.state.idleTag;
+    this.#errors = restored?.state.errors ?? 0;
+    if (resumable !== undefined) this.#handOver = new HandOver(this, this.#input, resumable, restored);
     if (this.account.ended.aborted) this.#accountEnded();
     else this.account.ended.addEventListener('abort', this, { once: true });
   }
@@ -128,8 +111,8 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
 
   #accountEnded(): void {
     const reason = this.account.ended.reason as unknown;
-    if (this.#checkpoints !== undefined && isMoving(reason)) {
-      this.#handOver();
+    if (this.#handOver !== undefined && isMoving(reason)) {
+      this.#leaveForNextOwner(this.#handOver);
       return;
     }
     this.leave(
@@ -138,19 +121,12 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
     );
   }
 
-  /** Ends the session at the next boundary with nothing said to the client: it goes on at the next owner. */
-  #handOver(): void {
-    if (this.#over || this.#handingOver !== undefined || this.#leaving !== undefined) return;
+  /** Ends the session at a boundary with nothing said to the client, or in time as after a crash. */
+  #leaveForNextOwner(handOver: HandOver): void {
+    if (this.#over || this.#leaving !== undefined) return;
     this.#endReason = 'moved';
-    // What does not come to a boundary is resumed as after a crash.
-    this.#handingOver = setTimeout(() => this.abandon(), handOverMs).unref();
-    if (!this.#running) this.#moveOn();
-  }
-
-  /** Moves when nothing of what the client sent was begun, or all of it can be sent again. */
-  #moveOn(): void {
-    const { pushedBytes, atBoundary } = this.#input;
-    if (atBoundary || pushedBytes - this.#boundaryAt <= keptBytesMax) void this.#finish();
+    handOver.begin(() => this.abandon());
+    if (!this.#running && handOver.mayLeave) void this.#finish();
   }
 
   /** Breaks the stream off: nothing may be answered any more, and the gateway resumes behind the last checkpoint. */
@@ -192,7 +168,7 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
       return;
     }
     if (this.#running) return;
-    if (this.#checkpoints?.renewTicket()) void this.#flushAtBoundary();
+    if (this.#handOver?.renewTicket()) void this.#flushAtBoundary();
     if (nowMs - this.#lastInputMs > this.#limits.idleMs) {
       this.#endReason = 'idle for too long';
       this.#leaving ??= '* BYE Autologout; idle for too long\r\n';
@@ -249,14 +225,8 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
 
   /** Whatever is gathered is whole, and nothing of the client's is half done. */
   #flushAtBoundary(): Promise<void> | undefined {
-    this.#noteBoundary();
+    this.#handOver?.noteBoundary();
     return this.flush();
-  }
-
-  #noteBoundary(): void {
-    if (this.#checkpoints === undefined || !this.#input.atBoundary) return;
-    this.#boundaryAt = this.#input.consumedBytes;
-    this.writer.boundary(this.#boundaryAt, this.#checkpoints.next());
   }
 
   get idleTag(): string | undefined {
@@ -269,9 +239,7 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
 
   /** Is a continuation request to be sent? Not when the client had it before its session moved. */
   mayAskForMore(): boolean {
-    if (this.#askedAlready === 0) return true;
-    this.#askedAlready--;
-    return false;
+    return this.#handOver?.mayAskForMore() ?? true;
   }
 
   #storageFailed(error: unknown): void {
@@ -291,23 +259,18 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
         await this.#runWhatCame(slice);
         if (!this.#over) await this.flush();
         // A chunk that came while we flushed met a session that still ran: nobody else would look at it.
-      } while (this.#arrived && !this.stopping && !this.#mayMove);
+      } while (this.#arrived && !this.stopping && !this.#handOver?.atBoundary);
     } catch (error) {
       this.#broken(error);
     }
     this.#running = false;
     if (this.#paused) this.#resume();
     if (this.#leaving !== undefined || this.#inputEnded || this.#transport.closed) await this.#finish();
-    else if (this.#handingOver !== undefined) this.#moveOn();
-  }
-
-  /** Is it time to go, and a place to go from? */
-  get #mayMove(): boolean {
-    return this.#handingOver !== undefined && this.#input.atBoundary;
+    else if (this.#handOver?.begun && this.#handOver.mayLeave) await this.#finish();
   }
 
   async #runWhatCame(slice: Slice): Promise<void> {
-    while (!this.stopping && !this.#mayMove) {
+    while (!this.stopping && !this.#handOver?.atBoundary) {
       const stepped = this.#input.step();
       const event = stepped instanceof Promise ? await stepped : stepped;
       if (event === false) return;
@@ -315,7 +278,7 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
         const done = this.#command(event);
         if (!(done instanceof Promise ? await done : done)) return;
       }
-      this.#noteBoundary();
+      this.#handOver?.noteBoundary();
       if (event !== true && this.#rate?.used()) {
         await this.flush();
         await this.#rate.next();
@@ -407,10 +370,8 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
     this.#over = true;
     this.#clock.remove(this);
     this.account.ended.removeEventListener('abort', this);
-    clearTimeout(this.#handingOver);
-    const moves = this.#handingOver !== undefined && this.#leaving === undefined;
-    if (moves && this.#input.atBoundary)
-      this.writer.boundary(this.#input.consumedBytes, this.#checkpoints?.last());
+    const moves = this.#handOver?.begun === true && this.#leaving === undefined;
+    if (moves) this.#handOver?.noteLast();
     this.unselect();
     await this.#input.abort();
     if (this.#leaving !== undefined) this.writer.text(this.#leaving);
@@ -428,7 +389,7 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
       },
       'session ended',
     );
-    this.#checkpoints?.end(this);
+    this.#handOver?.end();
     this.#options.ended();
     for (const resolve of this.#onEnded ?? []) resolve();
   }
