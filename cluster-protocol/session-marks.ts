@@ -127,9 +127,10 @@ export class MarkReader {
   #payload(bytes: Buffer, listener: MarkListener): void {
     let whole = bytes;
     if (this.#waiting !== undefined) {
-      this.#waiting.push(bytes);
+      // Copies: a chunk is its sender's again when this returns.
+      if (this.#left > 0 || this.#waiting.length > 0) this.#waiting.push(Buffer.from(bytes));
       if (this.#left > 0) return;
-      if (this.#waiting.length > 1) whole = Buffer.concat(this.#waiting);
+      if (this.#waiting.length > 0) whole = Buffer.concat(this.#waiting);
       this.#waiting = undefined;
     }
     switch (this.#kind) {
