@@ -61,7 +61,7 @@ class AddressScanner {
         this.#at++;
       } else if (stop === '<') {
         this.#at++;
-        entries.push(this.#angle(words.length > 0 ? words.join(' ') : undefined));
+        entries.push(this.#angle(words.join(' ') || undefined));
         this.#skipTo(',;');
       } else {
         this.#at++;
@@ -133,7 +133,7 @@ class AddressScanner {
       if (char <= ' ') {
         this.#at++;
       } else if (char === '(') {
-        this.#comment = this.#takeComment();
+        this.#comment = this.#takeComment() || undefined;
       } else if (char === '"') {
         words.push(this.#takeQuoted());
       } else if (char === '[') {

@@ -1,6 +1,6 @@
 /** The ENVELOPE of a message (RFC 9051 7.5.2): what its header says of people, subject and thread. */
-import { type AddressEntry, parseAddressList } from './address-list.ts';
-import { fieldValue, type HeaderField } from './header-fields.ts';
+import { type AddressEntry, addressesMax, parseAddressList } from './address-list.ts';
+import { fieldValue, type HeaderField, unfold } from './header-fields.ts';
 
 /** Texts are unfolded, one char per byte, encoded words left alone. */
 export interface Envelope {
@@ -17,11 +17,20 @@ export interface Envelope {
   readonly messageId: string | undefined;
 }
 
+/** Addresses of all fields with this name (lower case): one written as several is read as one (RFC 5322 4.5). */
+export function addressesOf(fields: readonly HeaderField[], name: string): AddressEntry[] {
+  const found: AddressEntry[] = [];
+  for (const field of fields) {
+    if (field.name !== name || found.length >= addressesMax) continue;
+    const value = unfold(field.raw);
+    if (value === '') continue;
+    for (const entry of parseAddressList(value)) found.push(entry);
+  }
+  return found;
+}
+
 export function envelopeOf(fields: readonly HeaderField[]): Envelope {
-  const list = (name: string) => {
-    const value = fieldValue(fields, name);
-    return value === undefined || value === '' ? [] : parseAddressList(value);
-  };
+  const list = (name: string) => addressesOf(fields, name);
   const from = list('from');
   const sender = list('sender');
   const replyTo = list('reply-to');

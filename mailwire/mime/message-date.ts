@@ -22,13 +22,15 @@ export interface MessageDate {
 /** `Tue, 1 Jul 2003 10:52:37 +0200 (CEST)`; `undefined` when it is no date. */
 export function parseMessageDate(value: string): MessageDate | undefined {
   const found =
-    /^\s*(?:[A-Za-z]{3,9}\s*,?\s*)?(\d{1,2})[\s-]{1,5}([A-Za-z]{3})[a-z]{0,6}[\s-]{1,5}(\d{2,4})(?:\s{1,5}(\d{1,2}):(\d{2})(?::(\d{2}))?(?:\s{1,5}([+-]\d{4}|[A-Za-z]{1,5}))?)?/.exec(
+    /^\s*(?:[A-Za-z]{3,9}\s*,?\s*)?(\d{1,2})[\s-]{1,5}([A-Za-z]{3})[a-z]{0,6}[\s-]{1,5}(\d{2,4})(?:\s{1,5}(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?(?:\s{1,5}([+-]\d{4}|[A-Za-z]{1,5}))?)?/.exec(
       value.slice(0, 200),
     );
   if (!found) return undefined;
   const month = months.indexOf(found[2]!.toLowerCase());
   let year = Number(found[3]);
   if (found[3]!.length < 4) year += year < 50 ? 2000 : 1900;
+  // RFC 5322 3.3: 1900 or later. Programs that were not ready for 2000 wrote 0102.
+  if (year < 1900) return undefined;
   const day = Number(found[1]);
   const dayMs = Date.UTC(year, month, day);
   if (month < 0 || Number.isNaN(dayMs) || new Date(dayMs).getUTCDate() !== day) return undefined;

@@ -22,7 +22,7 @@ export interface ParameterizedValue {
 /** @param text  An unfolded field value, one char per byte. */
 export function parseParameterized(text: string): ParameterizedValue {
   const scanner = { text, at: 0 };
-  const value = takeToken(scanner, ';').toLowerCase();
+  const value = takeValueToken(scanner).toLowerCase();
   const params: [string, string][] = [];
   while (scanner.at < text.length && params.length < parametersMax) {
     if (text[scanner.at] === ';') scanner.at++;
@@ -36,6 +36,32 @@ export function parseParameterized(text: string): ParameterizedValue {
 }
 
 type Scanner = { text: string; at: number };
+
+/** What stands before the first `;`, white space around `/` left out; what else follows it is not ours. */
+function takeValueToken(scanner: Scanner): string {
+  const { text } = scanner;
+  const first = takeToken(scanner, ';/ \t');
+  skipSpace(scanner);
+  if (text[scanner.at] !== '/') {
+    takeToken(scanner, ';');
+    return first;
+  }
+  scanner.at++;
+  skipSpace(scanner);
+  const second = takeToken(scanner, '; \t');
+  takeToken(scanner, ';');
+  return `${first}/${second}`;
+}
+
+function skipSpace(scanner: Scanner): void {
+  while (
+    scanner.at < scanner.text.length &&
+    (scanner.text[scanner.at]! <= ' ' || scanner.text[scanner.at] === '(')
+  ) {
+    if (scanner.text[scanner.at] === '(') skipComment(scanner);
+    else scanner.at++;
+  }
+}
 
 /** Text up to one of `stops`, without comments and white space. */
 function takeToken(scanner: Scanner, stops: string): string {
@@ -56,10 +82,7 @@ function takeToken(scanner: Scanner, stops: string): string {
 
 function takeValue(scanner: Scanner): string {
   const { text } = scanner;
-  while (scanner.at < text.length && (text[scanner.at]! <= ' ' || text[scanner.at] === '(')) {
-    if (text[scanner.at] === '(') skipComment(scanner);
-    else scanner.at++;
-  }
+  skipSpace(scanner);
   if (text[scanner.at] !== '"') return takeToken(scanner, ';');
   let out = '';
   let from = ++scanner.at;

@@ -31,7 +31,7 @@ export interface Part {
   readonly headerStart: number;
   readonly bodyStart: number;
   readonly bodyEnd: number;
-  /** Lines of the body. */
+  /** Line ends in the body. */
   readonly lines: number;
   /** Of a multipart. */
   readonly parts: readonly Part[];
@@ -101,7 +101,6 @@ class StructureScanner {
   #lineCount = 0;
   #inLongLine = false;
   #previousEnd = 0;
-  #previousWasEmpty = false;
 
   /**
    * Takes the bytes at `offset`. @returns how many were consumed: all but an unfinished line, which has to
@@ -128,7 +127,7 @@ class StructureScanner {
 
   finish(size: number): Part {
     if (this.#header !== undefined) this.#endHeader(size);
-    this.#closeLevels(0, size, this.#lineCount + (this.#inLongLine ? 1 : 0));
+    this.#closeLevels(0, size, this.#lineCount);
     return this.#root as Part;
   }
 
@@ -142,8 +141,11 @@ class StructureScanner {
       window[at] === 0x2d &&
       window[at + 1] === 0x2d &&
       this.#boundaries.size > 0 &&
-      length <= boundaryCharsMax + 100 &&
-      this.#boundaryLine(window.toString('latin1', at + 2, at + length), offset + at, offset + end);
+      this.#boundaryLine(
+        window.toString('latin1', at + 2, at + Math.min(length, boundaryCharsMax + 4)),
+        offset + at,
+        offset + end,
+      );
     if (!isBoundary && this.#header !== undefined) {
       if (length === 0 && complete && !continued) {
         this.#endHeader(offset + end, 1);
@@ -154,25 +156,20 @@ class StructureScanner {
       }
     }
     this.#previousEnd = complete ? end - at - length : 0;
-    this.#previousWasEmpty = length === 0 && !continued;
   }
 
-  /** Is it a boundary of an open multipart? Then parts end and begin here. */
+  /** Is it a boundary of an open multipart? Then parts end and begin here. @param text  What follows `--`. */
   #boundaryLine(text: string, start: number, end: number): boolean {
-    const line = text.trimEnd();
-    let index = this.#boundaries.get(line);
-    let closes = false;
-    if (index === undefined && line.endsWith('--')) {
-      index = this.#boundaries.get(line.slice(0, -2));
-      closes = true;
-    }
-    if (index === undefined) return false;
+    const boundary = this.#boundaryOf(text);
+    if (boundary === undefined) return false;
+    const index = this.#boundaries.get(boundary)!;
+    const closes = text.startsWith('--', boundary.length);
     if (this.#header !== undefined) this.#endHeader(start);
     // The line end before the boundary belongs to the boundary (RFC 2046 5.1.1).
     this.#closeLevels(
       index + 1,
       start - this.#previousEnd,
-      this.#lineCount - (this.#previousWasEmpty ? 1 : 0),
+      this.#lineCount - (this.#previousEnd > 0 ? 1 : 0),
     );
     const level = this.#levels[index]!;
     if (closes) {
@@ -181,6 +178,17 @@ class StructureScanner {
       this.#startHeader(end, level.part.subtype === 'digest' ? 'message/rfc822' : 'text/plain');
     }
     return true;
+  }
+
+  /** RFC 2046 5.1.1: it is enough that a line begins with the boundary; of several the longest is meant. */
+  #boundaryOf(text: string): string | undefined {
+    const line = text.trimEnd();
+    if (this.#boundaries.has(line)) return line;
+    let found: string | undefined;
+    for (const boundary of this.#boundaries.keys()) {
+      if (text.startsWith(boundary) && boundary.length > (found?.length ?? 0)) found = boundary;
+    }
+    return found;
   }
 
   #startHeader(at: number, defaultType: string): void {

@@ -106,6 +106,30 @@ describe('structure', () => {
       bodies: ['one', 'two'],
     },
     {
+      // RFC 2046 5.1.1: an exact match of the entire line is not required.
+      says: 'text behind a boundary',
+      message: lines(
+        'Content-Type: multipart/mixed; boundary=bb',
+        '',
+        '--bb',
+        '',
+        'one',
+        '--bb and more',
+        '',
+        'two',
+        '--bb--</BODY>',
+        'epilogue',
+      ),
+      shows: 'multipart/mixed(text/plain text/plain)',
+      bodies: ['one', 'two'],
+    },
+    {
+      says: 'a type without the semicolon behind it',
+      message: lines('Content-Type: TEXT / PLAIN charset=us-ascii', '', 'text'),
+      shows: 'text/plain',
+      bodies: ['text'],
+    },
+    {
       says: 'digest',
       message: lines(
         'Content-Type: multipart/digest; boundary=b',
@@ -198,7 +222,8 @@ describe('structure', () => {
     });
     expect(streamed).toEqual(structureOf(message));
     expect(streamed.parts).toHaveLength(2);
-    expect(streamed.parts[0]!.lines).toBe(2);
+    // Two lines, and the end of the second belongs to the boundary.
+    expect(streamed.parts[0]!.lines).toBe(1);
     expect(streamed.parts[1]!.bodyEnd - streamed.parts[1]!.bodyStart).toBe(600_000);
   });
 

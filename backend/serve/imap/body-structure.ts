@@ -41,7 +41,10 @@ function addressList(entries: readonly AddressEntry[], utf8: boolean): string {
   return `${out})`;
 }
 
-const emptyText = '("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0)';
+/** Where the grammar wants a body and there is none. */
+function emptyText(extended: boolean): string {
+  return `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0${extended ? ' NIL NIL NIL NIL' : ''})`;
+}
 
 /**
  * @param extended  BODYSTRUCTURE; false: BODY, without extension data.
@@ -60,7 +63,7 @@ export function structureText(
     let children = '';
     for (const child of part.parts) children += structureText(child, extended, utf8, fieldsOf);
     // The grammar wants at least one part.
-    if (children === '') children = emptyText;
+    if (children === '') children = emptyText(extended);
     const extension = extended ? ` ${parametersText(part.params, utf8)}${dispositionText(part, utf8)}` : '';
     return `(${children} ${imapString(part.subtype)}${extension})`;
   }
@@ -73,7 +76,7 @@ export function structureText(
     out += ` ${part.lines}`;
   } else if (part.type === 'message' && (part.subtype === 'rfc822' || part.subtype === 'global')) {
     // Encoded, so that nobody can look inside: the grammar still wants envelope and body.
-    out += ` (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ${emptyText} ${part.lines}`;
+    out += ` (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ${emptyText(extended)} ${part.lines}`;
   }
   if (extended) out += ` ${imapNstring(part.md5)}${dispositionText(part, utf8)}`;
   return `${out})`;

@@ -5,8 +5,9 @@
  */
 import { isFault } from '../../../base/fault.ts';
 import { type BaseSubject, baseSubject } from '../../../mailwire/base-subject.ts';
-import { type AddressEntry, parseAddressList } from '../../../mailwire/mime/address-list.ts';
+import type { AddressEntry } from '../../../mailwire/mime/address-list.ts';
 import { decodeEncodedWords } from '../../../mailwire/mime/encoded-words.ts';
+import { addressesOf } from '../../../mailwire/mime/envelope.ts';
 import { fieldValue, type HeaderField, parseHeaderFields } from '../../../mailwire/mime/header-fields.ts';
 import { parseMessageDate } from '../../../mailwire/mime/message-date.ts';
 import { casemap } from '../../../mailwire/unicode-casemap.ts';
@@ -112,14 +113,14 @@ async function readHeader(folder: Folder, uid: number): Promise<Buffer> {
 
 function factsOf(fields: readonly HeaderField[], arrivalMs: number): HeaderFacts {
   const date = fieldValue(fields, 'date');
-  const from = addresses(fields, 'from');
-  const to = addresses(fields, 'to');
+  const from = addressesOf(fields, 'from');
+  const to = addressesOf(fields, 'to');
   const subject: BaseSubject = baseSubject(decodeEncodedWords(fieldValue(fields, 'subject') ?? ''));
   return {
     sentMs: (date === undefined ? undefined : parseMessageDate(date)?.ms) ?? arrivalMs,
     from: localPart(from),
     to: localPart(to),
-    cc: localPart(addresses(fields, 'cc')),
+    cc: localPart(addressesOf(fields, 'cc')),
     displayFrom: displayName(from),
     displayTo: displayName(to),
     subject: flat(casemap(subject.base).slice(0, textCharsMax)),
@@ -129,16 +130,12 @@ function factsOf(fields: readonly HeaderField[], arrivalMs: number): HeaderFacts
   };
 }
 
-function addresses(fields: readonly HeaderField[], name: string): readonly AddressEntry[] {
-  const value = fieldValue(fields, name);
-  return value === undefined || value === '' ? [] : parseAddressList(value);
-}
-
 /** RFC 5256 3: addr-mailbox of the first address of ENVELOPE, which for a group is its name. */
 function localPart(entries: readonly AddressEntry[]): string {
   const first = entries[0];
   if (first === undefined || first.kind === 'group-end') return '';
-  return flat(casemap(first.kind === 'group' ? first.name : first.local).slice(0, textCharsMax));
+  const bytes = Buffer.from(first.kind === 'group' ? first.name : first.local, 'latin1');
+  return flat(casemap(bytes.toString('utf8')).slice(0, textCharsMax));
 }
 
 /** Display name, else the address, of the first entry, be it a group (RFC 5957 2). */
@@ -147,7 +144,8 @@ function displayName(entries: readonly AddressEntry[]): string {
   if (first === undefined || first.kind === 'group-end') return '';
   let name = decodeEncodedWords(first.name ?? '').trim();
   if (name === '' && first.kind === 'mailbox') {
-    name = first.domain === '' ? first.local : `${first.local}@${first.domain}`;
+    const written = first.domain === '' ? first.local : `${first.local}@${first.domain}`;
+    name = Buffer.from(written, 'latin1').toString('utf8');
   }
   return flat(casemap(name).slice(0, textCharsMax));
 }

@@ -396,7 +396,7 @@ describe('commands', () => {
       says: 'BODYSTRUCTURE of a multipart',
       send: ['a SELECT INBOX', 'b FETCH 2 BODYSTRUCTURE'],
       gives: [
-        '(("text" "plain" ("charset" "utf-8") NIL NIL "base64" 24 1 NIL NIL NIL NIL)("message" "rfc822" NIL NIL NIL "7bit" 53 (NIL "inner" ((NIL NIL "inner" "example.org")) ((NIL NIL "inner" "example.org")) ((NIL NIL "inner" "example.org")) NIL NIL NIL NIL NIL) ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 10 1 NIL NIL NIL NIL) 4 NIL NIL NIL NIL) "mixed" ("boundary" "xx") NIL NIL NIL)',
+        '(("text" "plain" ("charset" "utf-8") NIL NIL "base64" 24 0 NIL NIL NIL NIL)("message" "rfc822" NIL NIL NIL "7bit" 53 (NIL "inner" ((NIL NIL "inner" "example.org")) ((NIL NIL "inner" "example.org")) ((NIL NIL "inner" "example.org")) NIL NIL NIL NIL NIL) ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 10 0 NIL NIL NIL NIL) 3 NIL NIL NIL NIL) "mixed" ("boundary" "xx") NIL NIL NIL)',
       ],
     },
     {
