@@ -17,9 +17,10 @@ import {
 } from '../base/member.ts';
 import { giveMemoryBackWhenQuiet } from '../base/quiet-memory.ts';
 import { release } from '../base/release.ts';
-import { type MemberRecord, protocolVersion } from '../cluster-protocol/link.ts';
+import { connectMember } from '../cluster-protocol/connect-member.ts';
+import { type MemberRecord, versionsSpoken } from '../cluster-protocol/link.ts';
 import { checkLoginSettings, loginSettings } from '../cluster-protocol/login-settings.ts';
-import { connectEmbeddedRegistry } from '../cluster-protocol/registry/embedded-client.ts';
+import { linkAddressOf, machineSettings } from '../cluster-protocol/machine-settings.ts';
 import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
 import { processIdentity } from '../cluster-protocol/revoke.ts';
 import { clusterSettings } from '../cluster-protocol/settings.ts';
@@ -65,6 +66,7 @@ async function start(memberStart: MemberStart): Promise<void> {
   const config = await readConfigFile(memberStart.config);
   const settings = readSettings(config, backendSettings);
   const leases = readSettings(config, clusterSettings);
+  const machines = readSettings(config, machineSettings);
   const logins = readSettings(config, loginSettings);
   checkLoginSettings(logins, config.place);
   const log = openLog({ member: memberStart.id, file: path.join(layout.log, `${memberStart.id}.log`) });
@@ -73,10 +75,15 @@ async function start(memberStart: MemberStart): Promise<void> {
     process.exit(1);
   });
 
-  const registry = await connectEmbeddedRegistry(layout.registrySocket);
-  const clusterEntry = await registry.get(registryKey.cluster);
-  if (clusterEntry === undefined) throw new Fault('registry-failed', 'the registry knows no cluster');
-  const cluster = readClusterRecord(clusterEntry.value, 'the registry’s cluster record');
+  const { registry, clusterText, machine } = await connectMember({
+    layout,
+    settings: machines,
+    configDir: path.dirname(memberStart.config),
+    log,
+    waiting: () => tellSupervisor({ word: 'waiting' }),
+  });
+  if (clusterText === undefined) throw new Fault('registry-failed', 'the registry knows no cluster');
+  const cluster = readClusterRecord(clusterText, 'the registry’s cluster record');
   const root = storageRootOf(layout, settings['storage.root'], memberStart.config);
   await checkStorageRoot(root, cluster);
 
@@ -95,19 +102,32 @@ async function start(memberStart: MemberStart): Promise<void> {
     loginSecret: await secretOf(registry, registryKey.loginSecret),
     tokens: await openTokenVerifier(logins, path.dirname(memberStart.config), log),
   });
-  const links = await openLinkServer({ kind: 'unix', path: layout.linkSocket(memberStart.id) }, services, {
-    accounts,
-    log,
-    settings,
-    owns,
-    leaseLeftMs: () => member?.leaseLeftMs ?? 0,
-    book: new SessionBook(await secretOf(registry, registryKey.sessionSecret)),
-  });
+  const socket = layout.linkSocket(memberStart.id);
+  const remote = machine && linkAddressOf(machines, memberStart.number);
+  const links = await openLinkServer(
+    [
+      { kind: 'unix', path: socket },
+      ...(remote === undefined
+        ? []
+        : [
+            { kind: 'tls' as const, listen: remote.listen, pair: machine!.pair, isMember: machine!.isMember },
+          ]),
+    ],
+    services,
+    {
+      ...{ accounts, log, settings, owns },
+      leaseLeftMs: () => member?.leaseLeftMs ?? 0,
+      book: new SessionBook(await secretOf(registry, registryKey.sessionSecret)),
+    },
+  );
+  machine?.onRenewal((pair) => links.renew(pair));
+  machine?.onMachines(() => links.recheck());
   const record: MemberRecord = {
     id: memberStart.id,
     role: 'backend',
-    address: links.address,
-    versions: [protocolVersion, protocolVersion],
+    address: remote?.advertised ?? socket,
+    ...(machine === undefined ? {} : { machine: machine.machine, socket }),
+    versions: versionsSpoken,
     incarnation: randomBytes(8).toString('hex'),
     pid: process.pid,
     process: processIdentity(),
@@ -158,11 +178,11 @@ async function start(memberStart: MemberStart): Promise<void> {
       log.warn({ error: Fault.from(error).message }, 'no shards yet');
     });
   log.info(
-    { address: links.address, shards: joined.holdings.shardsHeld, ms: Math.round(performance.now()) },
+    { addresses: links.addresses, shards: joined.holdings.shardsHeld, ms: Math.round(performance.now()) },
     'ready',
   );
   giveMemoryBackWhenQuiet(log);
-  tellSupervisor({ word: 'ready', addresses: { link: [links.address] } });
+  tellSupervisor({ word: 'ready', addresses: { link: links.addresses } });
 }
 
 /**

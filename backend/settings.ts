@@ -15,7 +15,7 @@ export const backendSettings = {
   'backend.count': {
     kind: 'count',
     default: 1,
-    min: 1,
+    min: 0,
     max: 256,
     doc: 'Backend members on this machine; one uses one processor core.',
   },

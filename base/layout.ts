@@ -19,6 +19,10 @@ export interface DataLayout {
   /** Where `postern …` commands reach the supervisor. */
   readonly adminSocket: string;
   readonly firstAccount: string;
+  /** Which machine of which cluster this is: there only where a cluster has several. */
+  readonly machineFile: string;
+  /** Held by the supervisor that runs here, where no embedded registry does it. */
+  readonly lockFile: string;
   /** The default storage root. */
   readonly storage: string;
   /** The link socket of a member on this machine. */
@@ -41,6 +45,8 @@ export function layoutOf(data: string): DataLayout {
     registrySocket: path.join(run, 'registry.sock'),
     adminSocket: path.join(run, 'admin.sock'),
     firstAccount: path.join(data, 'first-account.txt'),
+    machineFile: path.join(data, 'machine.json'),
+    lockFile: path.join(data, 'lock.sqlite'),
     storage: path.join(data, 'storage'),
     linkSocket: (memberId) => path.join(run, `${memberId}.sock`),
   };

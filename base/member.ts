@@ -18,6 +18,8 @@ export interface MemberStart {
 
 /** Words from a member to its supervisor. */
 export type MemberWord =
+  /** It waits for what is not its own (registry, storage): it is not to be ended for being slow. Said again and again. */
+  | { readonly word: 'waiting' }
   | { readonly word: 'ready'; readonly addresses: Readonly<Record<string, readonly string[]>> }
   /** Could not start; `line` names place and remedy. The member exits with code 78 (EX_CONFIG) right after. */
   | { readonly word: 'cannot-start'; readonly line: string };

@@ -25,6 +25,9 @@ const imap: Service = async (stream) => {
   });
 };
 
-const context = { log: silentLog, owns: () => ({ ok: true, epoch: 1 }) } as unknown as ServiceContext;
-await openLinkServer({ kind: 'unix', path: process.argv[2] ?? '' }, { imap }, context);
+const context = {
+  log: silentLog,
+  owns: () => ({ ok: true, epoch: Number.MAX_SAFE_INTEGER }),
+} as unknown as ServiceContext;
+await openLinkServer([{ kind: 'unix', path: process.argv[2] ?? '' }], { imap }, context);
 console.log('listening');

@@ -8,6 +8,9 @@ export interface CertFiles {
   /** What gateways show to clients unless `tls.certificate` names another. */
   readonly edge: string;
   readonly edgeKey: string;
+  /** What all members of this machine show on links to other machines: client and server in one. */
+  readonly machine: string;
+  readonly machineKey: string;
   /** What a member shows on links: client and server in one. */
   member(memberId: string): { readonly certificate: string; readonly key: string };
 }
@@ -19,6 +22,8 @@ export function certFilesOf(directory: string): CertFiles {
     authorityKey: path.join(directory, 'ca.key'),
     edge: path.join(directory, 'edge.pem'),
     edgeKey: path.join(directory, 'edge.key'),
+    machine: path.join(directory, 'machine.pem'),
+    machineKey: path.join(directory, 'machine.key'),
     member: (memberId) => ({
       certificate: path.join(directory, `${memberId}.pem`),
       key: path.join(directory, `${memberId}.key`),

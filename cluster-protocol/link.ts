@@ -8,6 +8,20 @@ import type { MaintenanceTask } from './maintenance.ts';
 
 /** A member speaks this version and the one before it. */
 export const protocolVersion = 1;
+/** What a member says in its record; a link between two members speaks `commonVersion` of both. */
+export const versionsSpoken: readonly [oldest: number, newest: number] = [
+  protocolVersion - 1,
+  protocolVersion,
+];
+
+/** The newest version both speak; `undefined` when there is none. */
+export function commonVersion(
+  a: readonly [oldest: number, newest: number],
+  b: readonly [oldest: number, newest: number],
+): number | undefined {
+  const newest = Math.min(a[1], b[1]);
+  return newest >= a[0] && newest >= b[0] ? newest : undefined;
+}
 
 /**
  * Services of a backend, as `:path`.
@@ -184,6 +198,9 @@ export interface MemberRecord {
   readonly role: 'gateway' | 'backend';
   /** Where its links are: a Unix socket path, or host:port. */
   readonly address: string;
+  /** The machine it runs on, and its Unix socket there, where a cluster has several. */
+  readonly machine?: string;
+  readonly socket?: string;
   readonly versions: readonly [oldest: number, newest: number];
   /** Changes with every start. */
   readonly incarnation: string;

@@ -85,4 +85,14 @@ export const registryKey = {
   historyLast: 'history-last',
   /** The last grants: `move-log.ts`, written by the controller. */
   moves: 'moves',
+  /** JSON `MachineRecord` (`machines.ts`): a machine that has joined and not left. */
+  machine: (name: string) => `machine/${name}`,
+  machinePrefix: 'machine/',
+  /** A token with which one machine may join, under a lease that ends with it. */
+  joinToken: (id: string) => `join/${id}`,
+  /** A machine asks for certificates; under a lease. */
+  certificateRequest: (id: string) => `certificate-request/${id}`,
+  certificateRequestPrefix: 'certificate-request/',
+  /** The answer, under a lease. */
+  certificateAnswer: (id: string) => `certificate/${id}`,
 } as const;

@@ -12,8 +12,15 @@ import { type Address, type Epoch, type MemberId, type Shard, shardOf } from './
 export const shardMapVersion = 1;
 export const shardCountMax = 65_536;
 export const holdersMax = 8192;
-/** Keeps the encoded map under the registry's limit for one value. */
 export const pinsMax = 4096;
+/**
+ * With etcd: a request of its may have 1.5 MiB, and the map is one value. No two shards alike, all moving, at epochs
+ * of ten digits, are 27 bytes each: 442 KB. With `pinsMax` pins of `pinBytesMax` in sum and 1,000 holders
+ * the largest map stays under 1 MiB (`test/cluster-protocol/shard-map.test.ts`).
+ */
+export const shardCountInEtcdMax = 16_384;
+/** Bytes of the addresses of all pins together. */
+export const pinBytesMax = 256 * 1024;
 
 /** One start of one backend. A restarted backend is another holder: what it held before has to be granted anew. */
 export interface Holder {

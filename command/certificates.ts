@@ -66,7 +66,7 @@ export async function openCertificates(options: {
   };
 }
 
-function summarize(name: string, file: string, pem: Buffer): CertificateSummary {
+export function summarize(name: string, file: string, pem: Buffer): CertificateSummary {
   const certificate = new X509Certificate(pem);
   return {
     name,

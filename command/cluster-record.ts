@@ -33,6 +33,8 @@ export async function openCluster(options: {
   data: string;
   root: string;
   shardCount: number;
+  /** The id of a new cluster, where it is settled already. */
+  id?: string;
 }): Promise<ClusterRecord & { readonly isNew: boolean }> {
   const { registry, data, root } = options;
   const known = await registry.get(registryKey.cluster);
@@ -43,7 +45,11 @@ export async function openCluster(options: {
   }
   const draftFile = path.join(data, 'new-cluster.json');
   const draft = await readRecord(draftFile);
-  const record: ClusterRecord = draft ?? { id: randomUUID(), shardCount: options.shardCount, format: 1 };
+  const record: ClusterRecord = draft ?? {
+    id: options.id ?? randomUUID(),
+    shardCount: options.shardCount,
+    format: 1,
+  };
   const text = `${JSON.stringify(record)}\n`;
   const there = await readRecord(clusterFileOf(root));
   if (there !== undefined && there.id !== record.id)
@@ -72,7 +78,8 @@ export async function openCluster(options: {
   return { ...record, isNew: true };
 }
 
-async function checkRoot(root: string, record: ClusterRecord): Promise<void> {
+/** @throws {Fault} `wrong-root` */
+export async function checkRoot(root: string, record: ClusterRecord): Promise<void> {
   const file = clusterFileOf(root);
   const there = await readRecord(file);
   if (there === undefined)
@@ -87,7 +94,8 @@ async function checkRoot(root: string, record: ClusterRecord): Promise<void> {
     );
 }
 
-async function readRecord(file: string): Promise<ClusterRecord | undefined> {
+/** The record in a file; `undefined` when there is none. @throws {Fault} `wrong-root` */
+export async function readRecord(file: string): Promise<ClusterRecord | undefined> {
   let text: string;
   try {
     text = await readFile(file, 'utf8');

@@ -15,6 +15,11 @@ import {
 import { errnoOf, Fault } from '../base/fault.ts';
 import { type DataLayout, layoutOf, storageRootOf } from '../base/layout.ts';
 import { checkLoginSettings, loginSettings } from '../cluster-protocol/login-settings.ts';
+import {
+  checkMachineSettings,
+  type MachineSettings,
+  machineSettings,
+} from '../cluster-protocol/machine-settings.ts';
 import { type ClusterSettings, clusterSettings } from '../cluster-protocol/settings.ts';
 import { type GatewaySettings, gatewaySettings } from '../gateway/settings.ts';
 
@@ -29,6 +34,9 @@ export interface Configuration {
   readonly gateway: GatewaySettings;
   readonly backend: BackendSettings;
   readonly cluster: ClusterSettings;
+  readonly machine: MachineSettings;
+  /** What relative paths of settings are relative to. */
+  readonly configDir: string;
   /** Absolute. */
   readonly storageRoot: string;
 }
@@ -40,7 +48,13 @@ export interface Where {
 }
 
 /** All tables of the file, in the order the example shows them. Options of plugins are declared by the plugins. */
-export const settingsTables = [gatewaySettings, backendSettings, loginSettings, clusterSettings] as const;
+export const settingsTables = [
+  gatewaySettings,
+  backendSettings,
+  loginSettings,
+  clusterSettings,
+  machineSettings,
+] as const;
 
 /** The data directory: `--data`, else `./var`. */
 export function dataLayoutAt(where: Where, cwd = process.cwd()): DataLayout {
@@ -61,9 +75,17 @@ export function loadConfiguration(where: Where, cwd = process.cwd()): Configurat
   const cluster = readSettings(file, clusterSettings);
   checkTogether(file, gateway, cluster);
   checkLoginSettings(readSettings(file, loginSettings), file.place);
+  const machine = readSettings(file, machineSettings);
+  checkMachineSettings(machine, backend['backend.count'], file.place);
+  if (gateway['gateway.count'] + backend['backend.count'] === 0)
+    throw new Fault(
+      'bad-config',
+      `${file.place('backend.count')}: no gateways and no backends are nothing to run; set one of them`,
+    );
   const layout = dataLayoutAt(where, cwd);
+  const configDir = configPath === '' ? layout.data : path.dirname(configPath);
   const storageRoot = storageRootOf(layout, backend['storage.root'], configPath);
-  return { configPath, layout, file, gateway, backend, cluster, storageRoot };
+  return { configPath, configDir, layout, file, gateway, backend, cluster, machine, storageRoot };
 }
 
 function readConfig(where: Where, cwd: string): { file: ConfigFile; configPath: string } {

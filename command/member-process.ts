@@ -5,6 +5,7 @@ import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { exitBadConfig, type MemberWord, type SupervisorWord } from '../base/member.ts';
 import type { MemberId } from '../cluster-protocol/ids.ts';
+import { memberIdOf } from '../cluster-protocol/machine-settings.ts';
 import { afterDeath, restartAtFirst } from './restart-policy.ts';
 
 const projectDir = path.resolve(import.meta.dirname, '..');
@@ -19,6 +20,8 @@ export type Addresses = Readonly<Record<string, readonly string[]>>;
 export interface MemberOptions {
   readonly role: MemberRole;
   readonly number: number;
+  /** Where a cluster has several machines; else empty. */
+  readonly machine: string;
   readonly data: string;
   readonly config: string;
   readonly env: NodeJS.ProcessEnv;
@@ -51,7 +54,7 @@ export class MemberProcess {
   constructor(options: MemberOptions) {
     this.#options = options;
     this.role = options.role;
-    this.id = `${options.role}-${options.number}`;
+    this.id = memberIdOf(options.machine, options.role, options.number);
   }
 
   get pid(): number | undefined {
@@ -97,6 +100,7 @@ export class MemberProcess {
         for (const resolve of this.#readyAgain) resolve();
         this.#readyAgain.clear();
       }
+      if (word?.word === 'waiting') slow.refresh();
       if (word?.word === 'cannot-start') refused = word.line;
     });
     child.on('error', (error) => log.error({ name: this.id, error: error.message }, 'member process'));

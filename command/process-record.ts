@@ -8,6 +8,8 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { writeDurably } from '../base/durable-file.ts';
 import { Fault } from '../base/fault.ts';
+import type { MemberRecord } from '../cluster-protocol/link.ts';
+import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
 import { isProcessGone, processIdentity } from '../cluster-protocol/revoke.ts';
 
 /** A killed process is gone in milliseconds, unless its disk hangs. */
@@ -95,6 +97,24 @@ export class ProcessRecord {
     } catch {
       return undefined;
     }
+  }
+}
+
+/**
+ * Identities of the processes the registry names as members.
+ * @param machine  Of several: only this one's; another may run on the same host.
+ */
+export async function memberProcesses(registry: Registry, machine: string | undefined): Promise<string[]> {
+  try {
+    const { entries } = await registry.list(registryKey.memberPrefix);
+    return entries.flatMap(({ value }) => {
+      const record = JSON.parse(value) as Partial<MemberRecord>;
+      return machine !== undefined && record.machine !== machine ? [] : [record.process ?? ''];
+    });
+  } catch (error) {
+    // etcd is away: the record on paper has to do.
+    if (machine === undefined) throw error;
+    return [];
   }
 }
 

@@ -23,7 +23,8 @@ export interface ScreenFacts {
   readonly configPath: string;
   readonly isNew: boolean;
   readonly caFile: string;
-  readonly account: FirstAccount;
+  /** Absent where another machine of the cluster has made it. */
+  readonly account: FirstAccount | undefined;
   /** Listeners of the gateways, by door. */
   readonly listeners: Addresses;
   readonly members: readonly string[];
@@ -49,21 +50,25 @@ export function readyScreen(facts: ScreenFacts): string {
     if (addresses.length > 0) lines.push(`  ${key.padEnd(12)} ${addresses.join(' ').padEnd(16)} ${words}`);
   }
   const { account } = facts;
+  if (account !== undefined)
+    lines.push(
+      '',
+      `  account   ${account.address}`,
+      account.password === undefined
+        ? `  password  in ${near(account.file)}, unless it was changed`
+        : `  password  ${account.password}   (also in ${near(account.file)})`,
+      '',
+      ...nextSteps(facts, account, near),
+    );
   lines.push(
-    '',
-    `  account   ${account.address}`,
-    account.password === undefined
-      ? `  password  in ${near(account.file)}, unless it was changed`
-      : `  password  ${account.password}   (also in ${near(account.file)})`,
-    '',
-    ...nextSteps(facts, near),
+    ...(account === undefined ? [''] : []),
     `ready in ${(facts.tookMs / 1000).toFixed(1)} s; Ctrl-C stops it`,
   );
   return `${lines.join('\n')}\n`;
 }
 
-function nextSteps(facts: ScreenFacts, near: (file: string) => string): string[] {
-  const { account, listeners } = facts;
+function nextSteps(facts: ScreenFacts, account: FirstAccount, near: (file: string) => string): string[] {
+  const { listeners } = facts;
   const first = (key: string): ListenAddress | undefined => {
     const text = listeners[key]?.[0];
     return text === undefined ? undefined : parseAddress(text);

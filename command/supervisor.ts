@@ -1,17 +1,17 @@
 /**
- * The supervisor: opens a data directory, runs the embedded registry, starts the
+ * The supervisor: opens a data directory and the registry, starts the
  * members this machine's settings ask for, starts one again that dies, and stops
  * them in order. It carries no mail.
  */
 import { mkdir } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { errnoOf, Fault, isFault } from '../base/fault.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault, isFault } from '../base/fault.ts';
 import { flushLog, type Log, openLog } from '../base/log.ts';
 import { release } from '../base/release.ts';
-import type { AdminRequest, MemberRecord } from '../cluster-protocol/link.ts';
-import { type EmbeddedRegistry, openEmbeddedRegistry } from '../cluster-protocol/registry/embedded-server.ts';
-import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
+import type { AdminRequest } from '../cluster-protocol/link.ts';
+import type { Registry } from '../cluster-protocol/registry.ts';
 import { revokeGoneMembers, revokeMember } from '../cluster-protocol/revoke.ts';
 import { openRouter } from '../gateway/routing/open-router.ts';
 import type { Router } from '../gateway/routing/router.ts';
@@ -21,11 +21,13 @@ import { type Certificates, openCertificates } from './certificates.ts';
 import { type ClusterRecord, openCluster, writing } from './cluster-record.ts';
 import type { Configuration } from './configuration.ts';
 import { descriptorAdvice, hardDescriptorLimit } from './descriptor-limit.ts';
-import { ensureFirstAccount, ensureFirstDomain } from './first-account.ts';
+import { ensureFirstAccount, ensureFirstDomain, type FirstAccount } from './first-account.ts';
 import { endHandOver, handOver } from './hand-over.ts';
+import { type OpenedCluster, openMachineCluster, type SupervisedMachine } from './machine-cluster.ts';
 import { type Addresses, MemberProcess, type MemberRole } from './member-process.ts';
-import { ProcessRecord } from './process-record.ts';
+import { memberProcesses, ProcessRecord } from './process-record.ts';
 import { readyScreen } from './ready-screen.ts';
+import { openSupervisorRegistry, type SupervisorRegistry } from './supervisor-registry.ts';
 
 /** A member that ends this often before it is ready, while the cluster starts, will not make it. */
 const failedStartsMax = 3;
@@ -41,6 +43,8 @@ const gatewayStopMs = 300;
 const backendStopMs = 1400;
 /** A backend that is restarted by hand gets this long to give away what it has. */
 const handOverMs = 60_000;
+/** How long a machine of several waits for a link to some backend before it says that it is ready. */
+const reachableMs = 5000;
 /** One Ctrl-C can arrive three times: from the terminal, from npm and from npm's child. Within this it is one. */
 const sameSignalMs = 700;
 
@@ -72,7 +76,9 @@ class Supervisor {
   #allReady = Promise.withResolvers<void>();
   #log!: Log;
   #record!: ProcessRecord;
-  #registry: EmbeddedRegistry | undefined;
+  #registry: SupervisorRegistry | undefined;
+  /** Where the cluster has several machines. */
+  #machine: SupervisedMachine | undefined;
   #router: Router | undefined;
   #adminServer: AdminServer | undefined;
   #up = false;
@@ -103,36 +109,60 @@ class Supervisor {
   }
 
   async #start(): Promise<void> {
-    const { layout, backend, gateway, cluster: clusterSettings, storageRoot } = this.#configuration;
+    const { backend, gateway, storageRoot } = this.#configuration;
     const { registry } = await this.#openData();
+    const backends = this.#create('backend', backend['backend.count']);
+    const gateways = this.#create('gateway', gateway['gateway.count']);
+    const { cluster, certificates, machine } = await this.#openCluster(registry);
+    this.#machine = machine;
+    this.#log.info({ cluster: cluster.id, root: storageRoot, new: cluster.isNew }, 'cluster');
+    if (this.#stopSignalAtMs !== undefined) return;
+    for (const member of [...gateways, ...backends]) member.start();
+    this.#router = await openRouter({ registry, log: this.#log, linkIdentity: machine?.link });
+    await Promise.all([this.#allReady.promise, this.#reachable(this.#router)]);
+    await this.#greet(registry, cluster, certificates);
+  }
+
+  /** A single machine makes its cluster at the first start; of several, each has joined one before. */
+  async #openCluster(registry: Registry): Promise<OpenedCluster> {
+    const { layout, machine, backend, gateway, cluster: clusterSettings, storageRoot } = this.#configuration;
+    const hostname = gateway.hostname || os.hostname();
+    if (machine['cluster.registry'] === 'etcd')
+      return openMachineCluster({
+        ...{ registry, layout, settings: machine, hostname, log: this.#log },
+        storageRoot: backend['backend.count'] > 0 ? storageRoot : undefined,
+        waiting: (line) => this.#io.say(`postern: ${line}\n`),
+        left: (fault) => this.#failed.reject(fault),
+      });
     const cluster = await openCluster({
       registry,
       data: layout.data,
       root: storageRoot,
       shardCount: clusterSettings['cluster.shards'],
     });
-    this.#log.info({ cluster: cluster.id, root: storageRoot, new: cluster.isNew }, 'cluster');
-    const backends = this.#create('backend', backend['backend.count']);
-    const gateways = this.#create('gateway', gateway['gateway.count']);
     const [certificates] = await Promise.all([
       openCertificates({
         directory: layout.certs,
         clusterId: cluster.id,
-        hostname: gateway.hostname || os.hostname(),
-        members: [...backends, ...gateways].map((member) => member.id),
+        hostname,
+        members: this.#members.map((member) => member.id),
         nowMs: Date.now,
       }),
       ensureFirstDomain(registry),
     ]);
-    if (this.#stopSignalAtMs !== undefined) return;
-    for (const member of [...gateways, ...backends]) member.start();
-    this.#router = await openRouter({ registry, log: this.#log });
-    await Promise.all([this.#allReady.promise, this.#router.ready()]);
-    await this.#greet(registry, cluster, certificates);
+    return { cluster, certificates, machine: undefined };
+  }
+
+  /** Of several machines, this one may be the first of all, or run gateways only: it does not wait long for the others. */
+  async #reachable(router: Router): Promise<void> {
+    const ready = router.ready();
+    if (this.#machine === undefined) return ready;
+    await Promise.race([ready, sleep(reachableMs, undefined, { ref: false })]);
+    ready.catch(() => {}); // closed while it still waits
   }
 
   /** The data directory, its lock, the log, the registry; nothing of an earlier start runs afterwards. */
-  async #openData(): Promise<EmbeddedRegistry> {
+  async #openData(): Promise<SupervisorRegistry> {
     const { layout } = this.#configuration;
     await writing(layout.data, async () => {
       await mkdir(layout.data, { recursive: true, mode: 0o700 });
@@ -148,17 +178,25 @@ class Supervisor {
     const before = await this.#record.runningSupervisor();
     if (before !== undefined && before !== process.pid) throw running(before);
     try {
-      this.#registry = await openEmbeddedRegistry(layout.registryFile, layout.registrySocket);
+      this.#registry = await openSupervisorRegistry(this.#configuration);
     } catch (error) {
       throw isFault(error, 'already-running') ? running(before) : error;
     }
     // Only now is it certain that what the record names is left over, and not somebody else's.
     const { registry } = this.#registry;
-    const members = await registry.list(registryKey.memberPrefix);
-    await this.#record.endLeftovers(members.entries.map((entry) => processOf(entry.value)));
-    await revokeGoneMembers(registry);
-    this.#record.write();
     this.#log = openLog({ member: 'supervisor', file: path.join(layout.log, 'supervisor.log') });
+    const { machine } = this.#configuration;
+    await this.#record.endLeftovers(
+      await memberProcesses(
+        registry,
+        machine['cluster.registry'] === 'etcd' ? machine['cluster.machine'] : undefined,
+      ),
+    );
+    await revokeGoneMembers(registry).catch((error: unknown) => {
+      // etcd is away: the leases run out by themselves.
+      this.#log.warn({ error: Fault.from(error).message }, 'leases of an earlier start not revoked');
+    });
+    this.#record.write();
     this.#log.info({ pid: process.pid, release, node: process.version, data: layout.data }, 'starting');
     return this.#registry;
   }
@@ -172,6 +210,7 @@ class Supervisor {
         new MemberProcess({
           role,
           number: index + 1,
+          machine: this.#configuration.machine['cluster.machine'],
           data: layout.data,
           config: configPath,
           env: {
@@ -228,11 +267,7 @@ class Supervisor {
   ): Promise<void> {
     const { layout, storageRoot, configPath } = this.#configuration;
     const router = this.#router!;
-    const account = await ensureFirstAccount({
-      registry,
-      file: layout.firstAccount,
-      admin: (request) => askOwner(router, request as AdminRequest & { address: string }),
-    });
+    const account = await this.#firstAccount(registry, router);
     this.#adminServer = await openAdminServer({
       socketPath: layout.adminSocket,
       registry,
@@ -308,6 +343,17 @@ class Supervisor {
     return { tookMs: Math.round(performance.now() - startedAtMs) };
   }
 
+  /** Of several machines only one that has the key of the CA makes it: two at once would each note a password. */
+  async #firstAccount(registry: Registry, router: Router): Promise<FirstAccount | undefined> {
+    if (this.#machine?.signs === false || router.backends().length === 0) return undefined;
+    await ensureFirstDomain(registry);
+    return ensureFirstAccount({
+      registry,
+      file: this.#configuration.layout.firstAccount,
+      admin: (request) => askOwner(router, request as AdminRequest & { address: string }),
+    });
+  }
+
   #signalled(signal: NodeJS.Signals): void {
     const nowMs = performance.now();
     if (this.#stopSignalAtMs === undefined) {
@@ -329,6 +375,7 @@ class Supervisor {
     await Promise.all(of('gateway').map((member) => member.drain(drainMs + gatewayStopMs)));
     await this.#router?.close();
     await Promise.all(of('backend').map((member) => member.drain(backendStopMs)));
+    this.#machine?.close();
     await this.#registry?.close();
     if (this.#log === undefined) return;
     this.#log.info({}, 'stopped');
@@ -339,15 +386,6 @@ class Supervisor {
 /** One word for the one-line errors members report: a port that is taken is no mistake in the file. */
 function codeOf(line: string): 'bad-config' | 'port-taken' {
   return /\b(EADDRINUSE|in use|taken)\b/.test(line) ? 'port-taken' : 'bad-config';
-}
-
-function processOf(value: string): string {
-  try {
-    return (JSON.parse(value) as Partial<MemberRecord>).process ?? '';
-  } catch (error) {
-    if (errnoOf(error) !== '') throw error;
-    return '';
-  }
 }
 
 function merged(all: Iterable<Addresses>): Addresses {

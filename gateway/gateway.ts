@@ -23,9 +23,10 @@ import { giveMemoryBackWhenQuiet } from '../base/quiet-memory.ts';
 import { release } from '../base/release.ts';
 import { parseAddress } from '../base/settings.ts';
 import { certFilesOf } from '../certs/files.ts';
-import { type MemberRecord, protocolVersion } from '../cluster-protocol/link.ts';
+import { connectMember } from '../cluster-protocol/connect-member.ts';
+import { type MemberRecord, versionsSpoken } from '../cluster-protocol/link.ts';
 import { type LoginSettings, loginSettings } from '../cluster-protocol/login-settings.ts';
-import { connectEmbeddedRegistry } from '../cluster-protocol/registry/embedded-client.ts';
+import { machineSettings } from '../cluster-protocol/machine-settings.ts';
 import { processIdentity } from '../cluster-protocol/revoke.ts';
 import { clusterSettings } from '../cluster-protocol/settings.ts';
 import { chainMetrics, countingChain } from './health/chain-metrics.ts';
@@ -71,8 +72,14 @@ async function start(memberStart: MemberStart): Promise<void> {
   const hostname = settings.hostname || os.hostname();
   const deadlines = new Deadlines();
   const metrics = openMetrics();
-  const [registry, tls, plainChain] = await Promise.all([
-    connectEmbeddedRegistry(layout.registrySocket),
+  const [{ registry, machine }, tls, plainChain] = await Promise.all([
+    connectMember({
+      layout,
+      settings: readSettings(config, machineSettings),
+      configDir,
+      log,
+      waiting: () => tellSupervisor({ word: 'waiting' }),
+    }),
     openTlsContexts(tlsOptions(settings, layout, configDir, deadlines)),
     openChain({
       plugins: config.plugins ?? defaultPlugins,
@@ -82,7 +89,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     }),
   ]);
   const chain = countingChain(plainChain, metrics);
-  const router = await openRouter({ registry, log, metrics });
+  const router = await openRouter({ registry, log, metrics, linkIdentity: machine });
   const greetingMs = settings['net.greeting_timeout'];
   const login = {
     ...{ chain, router, log, metrics, deadlines, tls, greetingMs },
@@ -185,7 +192,8 @@ async function start(memberStart: MemberStart): Promise<void> {
     id: memberStart.id,
     role: 'gateway',
     address: listeners[0]?.address ?? '',
-    versions: [protocolVersion, protocolVersion],
+    ...(machine === undefined ? {} : { machine: machine.machine }),
+    versions: versionsSpoken,
     incarnation: randomBytes(8).toString('hex'),
     pid: process.pid,
     process: processIdentity(),

@@ -36,7 +36,7 @@ export const gatewaySettings = {
   'gateway.count': {
     kind: 'count',
     default: 1,
-    min: 1,
+    min: 0,
     max: 256,
     doc: 'Gateway members on this machine; one uses one processor core.',
   },

@@ -6,7 +6,6 @@
  * Ten thousand idle sessions are ten thousand streams here, so a stream gets no
  * closure, listener or timer of its own beyond what its service needs.
  */
-import { rm } from 'node:fs/promises';
 import http2, {
   constants,
   type IncomingHttpHeaders,
@@ -14,10 +13,8 @@ import http2, {
   type ServerHttp2Stream,
   type ServerOptions,
 } from 'node:http2';
-import net, { type Socket } from 'node:net';
-import tls from 'node:tls';
-import { errnoOf, Fault } from '../../base/fault.ts';
-import type { ListenAddress } from '../../base/settings.ts';
+import type { Socket } from 'node:net';
+import { Fault } from '../../base/fault.ts';
 import {
   linkHeader,
   linkStatus,
@@ -30,11 +27,11 @@ import {
 import { answer, factsOf, ownerHint, statusOf } from '../serve/answers.ts';
 import type { Opening, Service, ServiceContext } from '../serve/service.ts';
 import { DrainingSocket } from './draining-socket.ts';
+import { type LinkDoor, type LinkListen, openLinkDoor, type TlsPair } from './link-door.ts';
 import { readOpening, serviceOfPath, speaksVersion } from './opening.ts';
 
 /** Streams one link may carry at once. */
 const streamsPerLinkMax = 100_000;
-const linksMax = 1024;
 /** Openings of 100 recipients are the largest: 100 × (3 × 64 + 253) bytes. */
 const headerListBytesMax = 64 * 1024;
 /** Node counts what a connection's streams hold and refuses new ones past this; its default of 10 MB is some 1,000 streams. */
@@ -46,25 +43,16 @@ const keepAliveMs = 10_000;
 /** Destroying a link with very many streams takes a moment; the process does not wait longer for it. */
 const destroyMs = 500;
 
-export type LinkListen =
-  | { readonly kind: 'unix'; readonly path: string }
-  | {
-      readonly kind: 'tls';
-      readonly listen: ListenAddress;
-      readonly key: string | Buffer;
-      readonly cert: string | Buffer;
-      /** The cluster's own CA: nobody else's certificates are accepted. */
-      readonly ca: string | Buffer;
-      /** Is this (`subjectaltname` of a certificate the CA has signed) a member? The CA signs for the public listeners too. */
-      isMember(subjectAltName: string): boolean;
-    };
-
 export interface LinkServer {
-  /** Where it listens: the path, or `host:port`. */
-  readonly address: string;
+  /** Where it listens, in the order it was told to: the path, or `host:port`. */
+  readonly addresses: readonly string[];
   readonly streams: number;
   /** Takes no more openings (refused by GOAWAY, or `busy`) and no more links. */
   stopOpenings(): void;
+  /** What is shown to gateways from now on; links that are up stay. */
+  renew(pair: TlsPair): void;
+  /** Who is a member has changed: links of those that are none any more are cut. */
+  recheck(): void;
   /** Resolves when the requests under way (not the sessions) are answered, or after `withinMs`. */
   requestsDone(withinMs: number): Promise<void>;
   /** Ends the links: gracefully while streams end by themselves, by force after `graceMs`. */
@@ -80,7 +68,7 @@ const isSession: Readonly<Partial<Record<ServiceName, true>>> = { imap: true, po
  * @throws {Fault} `port-taken`, `cannot-write`
  */
 export async function openLinkServer(
-  listen: LinkListen,
+  listens: readonly LinkListen[],
   services: Services,
   context: ServiceContext,
 ): Promise<LinkServer> {
@@ -104,52 +92,26 @@ export async function openLinkServer(
     socket.setKeepAlive(true, keepAliveMs);
     http.emit('connection', new DrainingSocket(socket));
   };
-  const server = listen.kind === 'unix' ? net.createServer(accept) : tlsServer(listen, accept, context);
-  server.maxConnections = linksMax;
-  await start(server, listen);
-  const bound = server.address();
+  const doors: LinkDoor[] = [];
+  for (const listen of listens) doors.push(await openLinkDoor(listen, accept, context.log));
   return {
-    address:
-      listen.kind === 'unix'
-        ? listen.path
-        : `${listen.listen.host.includes(':') ? `[${listen.listen.host}]` : listen.listen.host}:${typeof bound === 'object' ? bound?.port : 0}`,
+    addresses: doors.map(({ address }) => address),
     get streams() {
       return links.streams;
     },
     stopOpenings() {
-      server.close();
+      for (const door of doors) door.close();
       links.stop();
+    },
+    renew(pair) {
+      for (const door of doors) door.renew(pair);
+    },
+    recheck() {
+      for (const door of doors) door.recheck();
     },
     requestsDone: (withinMs) => links.requestsDone(withinMs),
     close: (graceMs) => links.close(graceMs),
   };
-}
-
-type TlsListen = Extract<LinkListen, { kind: 'tls' }>;
-
-function tlsServer(listen: TlsListen, accept: (socket: Socket) => void, context: ServiceContext): net.Server {
-  const server = tls.createServer(
-    {
-      key: listen.key,
-      cert: listen.cert,
-      ca: listen.ca,
-      requestCert: true,
-      rejectUnauthorized: true,
-      minVersion: 'TLSv1.3',
-      ALPNProtocols: ['h2'],
-    },
-    (socket) => {
-      const names = socket.getPeerCertificate().subjectaltname ?? '';
-      if (socket.alpnProtocol === 'h2' && listen.isMember(names)) {
-        accept(socket);
-        return;
-      }
-      context.log.warn({ names, protocol: socket.alpnProtocol }, 'link refused: not a member');
-      socket.destroy();
-    },
-  );
-  server.on('tlsClientError', (error) => context.log.warn({ error: error.message }, 'link refused'));
-  return server;
 }
 
 class Links {
@@ -219,8 +181,15 @@ class Links {
       answer(stream, linkStatus.badRequest);
       return undefined;
     }
-    if (opening.account !== '' && !this.#context.owns(opening.account).ok) {
+    const owned = opening.account === '' ? undefined : this.#context.owns(opening.account);
+    if (owned?.ok === false) {
       answer(stream, linkStatus.notOwner, ownerHint(this.#context, opening.account));
+      return undefined;
+    }
+    // The gateway knows of a later grant than this backend does: whoever it went to, it was not to what stands here
+    // now. An earlier one is only a gateway that is a little behind, and has come to the right place.
+    if (owned !== undefined && opening.epoch > owned.epoch) {
+      answer(stream, linkStatus.busy, { [linkHeader.reason]: 'busy' satisfies RefusalReason });
       return undefined;
     }
     return { name: name!, service, opening };
@@ -285,25 +254,3 @@ class Links {
 }
 
 function ignore(): void {}
-
-/** `bind` of a Unix socket happens inside `listen`, in this turn of the loop: the mask covers it and nothing else. */
-async function start(server: net.Server, listen: LinkListen): Promise<void> {
-  if (listen.kind === 'unix') await rm(listen.path, { force: true });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => {
-      const place = listen.kind === 'unix' ? listen.path : `${listen.listen.host}:${listen.listen.port}`;
-      const code = errnoOf(error) === 'EADDRINUSE' ? 'port-taken' : 'cannot-write';
-      reject(new Fault(code, `${place}: cannot listen for links (${errnoOf(error)})`, { cause: error }));
-    });
-    if (listen.kind === 'tls') {
-      server.listen(listen.listen, resolve);
-      return;
-    }
-    const mask = process.umask(0o177);
-    try {
-      server.listen(listen.path, resolve);
-    } finally {
-      process.umask(mask);
-    }
-  });
-}

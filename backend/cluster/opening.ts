@@ -11,8 +11,8 @@ import {
   type Credentials,
   credentialBytesMax,
   linkHeader,
-  protocolVersion,
   type ServiceName,
+  versionsSpoken,
 } from '../../cluster-protocol/link.ts';
 import type { Opening } from '../serve/service.ts';
 
@@ -41,9 +41,9 @@ export function serviceOfPath(path: string | undefined): ServiceName | undefined
 /** Does this backend speak the version the opening is written in? The current one and the one before it. */
 export function speaksVersion(headers: IncomingHttpHeaders): boolean {
   const version = single(headers, linkHeader.version);
-  return version !== undefined && /^\d{1,6}$/.test(version)
-    ? Number(version) === protocolVersion || Number(version) === protocolVersion - 1
-    : false;
+  if (version === undefined || !/^\d{1,6}$/.test(version)) return false;
+  const [oldest, newest] = versionsSpoken;
+  return oldest <= Number(version) && Number(version) <= newest;
 }
 
 /**

@@ -9,8 +9,14 @@ import tls from 'node:tls';
 import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import { parseAddress } from '../../base/settings.ts';
-import type { MemberId } from '../../cluster-protocol/ids.ts';
-import { linkWindowBytes, type MemberRecord, streamWindowBytes } from '../../cluster-protocol/link.ts';
+import {
+  commonVersion,
+  linkHeader,
+  linkWindowBytes,
+  type MemberRecord,
+  streamWindowBytes,
+  versionsSpoken,
+} from '../../cluster-protocol/link.ts';
 
 /** Connections per backend: two, so that one stuck in a kernel buffer is not all there is. */
 const connectionsPerBackend = 2;
@@ -24,13 +30,16 @@ const streamsMax = 100_000;
 /** Node counts what a connection's streams hold and refuses new ones past this; its default of 10 MB is some 1,000 streams. */
 const connectionMemoryMbMax = 2048;
 
-/** How a member shows itself on links between machines (mutual TLS). */
+/** How this machine shows itself on links to other machines (mutual TLS), and whom it takes for whom. */
 export interface LinkIdentity {
-  readonly ca: string | Buffer;
-  readonly cert: string | Buffer;
-  readonly key: string | Buffer;
-  /** The name a member's certificate is made out to: its id and cluster, not where it happens to listen. */
-  hostOf(member: MemberId): string;
+  /** Backends of this machine are reached over their Unix sockets. */
+  readonly machine: string;
+  /** PEM texts; another object after a renewal. */
+  readonly pair: { readonly ca: string; readonly cert: string; readonly key: string };
+  /** The name a machine's certificate is made out to: not where it happens to listen. */
+  hostOf(machine: string): string;
+  /** Does a certificate with these names speak for a machine that is in the cluster now? */
+  isMember(subjectAltName: string): boolean;
 }
 
 interface Connection {
@@ -44,12 +53,16 @@ export class BackendLink {
   readonly record: MemberRecord;
   readonly #options: BackendLinkOptions;
   readonly #connections: Connection[] = [];
+  /** Set where the backend is of an older version than this gateway: openings are written in its version. */
+  readonly #version: string | undefined;
   #turn = 0;
   #over = false;
 
   constructor(record: MemberRecord, options: BackendLinkOptions) {
     this.record = record;
     this.#options = options;
+    const common = commonVersion(record.versions, versionsSpoken);
+    this.#version = common === versionsSpoken[1] ? undefined : String(common);
     for (let count = 0; count < connectionsPerBackend; count++) {
       const connection: Connection = {
         session: undefined,
@@ -73,7 +86,10 @@ export class BackendLink {
       const { up, session } = this.#connections[this.#turn++ % connectionsPerBackend]!;
       if (!up || session === undefined || session.closed || session.destroyed) continue;
       try {
-        return session.request(headers, { endStream });
+        return session.request(
+          this.#version === undefined ? headers : { ...headers, [linkHeader.version]: this.#version },
+          { endStream },
+        );
       } catch (error) {
         // GOAWAY came between the check and the request, or the stream ids are used up: another connection may do.
         this.#options.log.debug({ backend: this.record.id, error: String(error) }, 'link refused a stream');
@@ -167,21 +183,30 @@ export interface BackendLinkOptions {
   changed(): void;
 }
 
-/** A Unix socket where the address is a path, else TCP with mutual TLS. */
+/** A Unix socket on the same machine, else TCP with mutual TLS. */
 function dial(record: MemberRecord, identity: LinkIdentity | undefined): net.Socket {
   if (record.address.startsWith('/')) return net.connect({ path: record.address });
-  if (identity === undefined)
-    throw new Fault('bad-config', `member ${record.id} is on another machine; links need certificates`);
+  if (identity === undefined || record.machine === undefined) {
+    const nowhere = new net.Socket();
+    const fault = new Fault('bad-config', `${record.id} is on another machine; links need certificates`);
+    process.nextTick(() => nowhere.destroy(fault));
+    return nowhere;
+  }
+  if (record.machine === identity.machine && record.socket !== undefined)
+    return net.connect({ path: record.socket });
   const at = parseAddress(record.address);
   const socket = tls.connect({
     host: at?.host ?? '',
     port: at?.port ?? 0,
     ALPNProtocols: ['h2'],
     minVersion: 'TLSv1.3',
-    servername: identity.hostOf(record.id),
-    ca: identity.ca,
-    cert: identity.cert,
-    key: identity.key,
+    servername: identity.hostOf(record.machine),
+    ...identity.pair,
+    checkServerIdentity: (host, certificate) =>
+      tls.checkServerIdentity(host, certificate) ??
+      (identity.isMember(certificate.subjectaltname ?? '')
+        ? undefined
+        : new Error(`${record.machine} is not in the cluster`)),
   });
   socket.setNoDelay(true);
   return socket;

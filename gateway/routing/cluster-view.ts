@@ -5,7 +5,7 @@
 import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import type { Address, Epoch, MemberId } from '../../cluster-protocol/ids.ts';
-import { type MemberRecord, protocolVersion } from '../../cluster-protocol/link.ts';
+import { commonVersion, type MemberRecord, versionsSpoken } from '../../cluster-protocol/link.ts';
 import { follow } from '../../cluster-protocol/registry/follow.ts';
 import { type Registry, registryKey } from '../../cluster-protocol/registry.ts';
 import { decodeShardMap, type ShardMap, whereIs } from '../../cluster-protocol/shard-map.ts';
@@ -122,7 +122,7 @@ export class ClusterView {
       if (this.#backends.delete(id)) this.onBackend(id, undefined);
       return;
     }
-    if (!(record.versions[0] <= protocolVersion && protocolVersion <= record.versions[1])) {
+    if (commonVersion(record.versions, versionsSpoken) === undefined) {
       this.#log.error(
         { backend: id, versions: record.versions },
         'backend speaks no version this gateway knows',

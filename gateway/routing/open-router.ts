@@ -33,7 +33,7 @@ export interface RouterOptions {
   readonly log: Log;
   readonly metrics?: Metrics;
   /** For backends on other machines. */
-  readonly linkIdentity?: LinkIdentity;
+  readonly linkIdentity?: LinkIdentity | undefined;
   /** How long an account may be without a reachable owner; 10 s unless told. */
   readonly ownerWaitMs?: number;
   /** How long a session may be without an owner; 30 s unless told. */

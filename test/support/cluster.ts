@@ -24,7 +24,7 @@ import {
 const projectDir = path.resolve(import.meta.dirname, '../..');
 const node = path.join(projectDir, 'node_modules/.bin/node');
 
-const portNames = [
+export const portNames = [
   'smtp',
   'submission',
   'submissions',
@@ -240,7 +240,7 @@ export async function startCluster(
 }
 
 /** The members that are children of a supervisor, by the `--id` they were started with. */
-async function membersOf(supervisorPid: number): Promise<Record<string, number>> {
+export async function membersOf(supervisorPid: number): Promise<Record<string, number>> {
   const children = await readFile(`/proc/${supervisorPid}/task/${supervisorPid}/children`, 'utf8').catch(
     () => '',
   );
@@ -248,12 +248,12 @@ async function membersOf(supervisorPid: number): Promise<Record<string, number>>
   for (const pid of children.split(' ').filter(Boolean)) {
     const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
     const id = words.find((word) => word.startsWith('--id='))?.slice(5) ?? words[words.indexOf('--id') + 1];
-    if (id !== undefined && /^(?:gateway|backend)-\d+$/.test(id)) found[id] = Number(pid);
+    if (id !== undefined && /^(?:[\w-]+-)?(?:gateway|backend)-\d+$/.test(id)) found[id] = Number(pid);
   }
   return found;
 }
 
-function killQuietly(pid: number, signal: NodeJS.Signals): void {
+export function killQuietly(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
@@ -261,7 +261,7 @@ function killQuietly(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-function readFirstAccount(text: string): TestAccount {
+export function readFirstAccount(text: string): TestAccount {
   const address = /[^\s:]+@[^\s]+/.exec(text)?.[0];
   const password = /password:?\s+(\S+)/i.exec(text)?.[1];
   if (address === undefined || password === undefined) throw new Error(`no account in: ${text}`);
@@ -272,10 +272,10 @@ function hasIpv6Loopback(): boolean {
   return Object.values(networkInterfaces()).some((list) => list?.some((one) => one.address === '::1'));
 }
 
-function canLogIn(port: number, account: TestAccount): Promise<boolean> {
+export function canLogIn(port: number, account: TestAccount, host = '127.0.0.1'): Promise<boolean> {
   return new Promise((resolve) => {
     let text = '';
-    const socket = tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false }, () =>
+    const socket = tls.connect({ port, host, rejectUnauthorized: false }, () =>
       socket.write(`a LOGIN ${account.address} "${account.password}"\r\n`),
     );
     const end = (good: boolean): void => {

@@ -61,7 +61,7 @@ beforeEach(async () => {
   dir = await mkdtemp(path.join(tmpdir(), 'link-'));
   socket = path.join(dir, 'backend-1.sock');
   openings = [];
-  server = await openLinkServer({ kind: 'unix', path: socket }, services, context);
+  server = await openLinkServer([{ kind: 'unix', path: socket }], services, context);
   link = connectTo(socket);
 });
 
@@ -284,7 +284,7 @@ describe('a link', () => {
       '-c',
       `import socket; socket.socket(socket.AF_UNIX).bind(${JSON.stringify(socket)})`,
     ]);
-    server = await openLinkServer({ kind: 'unix', path: socket }, services, context);
+    server = await openLinkServer([{ kind: 'unix', path: socket }], services, context);
     link = connectTo(socket);
     expect((await ask({}))[':status']).toBe(200);
   });
@@ -337,14 +337,14 @@ describe('a link over TLS', () => {
       files[`${name}.key`] = await readFile(path.join(dir, `${name}.key`));
     }
     tlsServer = await openLinkServer(
-      {
-        kind: 'tls',
-        listen: { host: '127.0.0.1', port: 0 },
-        key: files['server.key']!,
-        cert: files['server.pem']!,
-        ca: files['ca.pem']!,
-        isMember: (names) => names.includes('urn:test:'),
-      },
+      [
+        {
+          kind: 'tls',
+          listen: { host: '127.0.0.1', port: 0 },
+          pair: { key: files['server.key']!, cert: files['server.pem']!, ca: files['ca.pem']! },
+          isMember: (names) => names.includes('urn:test:'),
+        },
+      ],
       services,
       context,
     );
@@ -362,7 +362,7 @@ describe('a link over TLS', () => {
     ['nobody', '', 0],
   ])('lets in %s as it should', async (_who, name, status) => {
     link.destroy();
-    link = http2.connect(`https://${tlsServer.address}`, {
+    link = http2.connect(`https://${tlsServer.addresses[0]}`, {
       ca: files['ca.pem'],
       servername: 'backend-1.test',
       minVersion: 'TLSv1.3',

@@ -9,7 +9,7 @@ import type { MemberWord } from '../../../base/member.ts';
 import { openAuthority } from '../../../certs/authority.ts';
 import { certFilesOf } from '../../../certs/files.ts';
 import { edgeLeaf, ensureLeaf } from '../../../certs/leaf.ts';
-import { type MemberRecord, protocolVersion } from '../../../cluster-protocol/link.ts';
+import { type MemberRecord, versionsSpoken } from '../../../cluster-protocol/link.ts';
 import {
   type EmbeddedRegistry,
   openEmbeddedRegistry,
@@ -109,14 +109,14 @@ async function connect(address: string): Promise<{ greeting: string; rest: Promi
 describe('a gateway process', () => {
   test('says ready with real addresses, registers, answers for its health, and drains with a word to its clients', async () => {
     const { child, word, exit } = await start(listening());
-    if (word.word !== 'ready') throw new Error(word.line);
+    if (word.word !== 'ready') throw new Error(JSON.stringify(word));
     expect(Object.keys(word.addresses).sort()).toEqual(['health', 'imap', 'smtp']);
     const health = await fetch(`http://${word.addresses.health![0]}/healthz`);
     expect([health.status, await health.json()]).toMatchObject([200, { ok: true, backends: ['backend-1'] }]);
     const record = await registry.registry.get(registryKey.member('gateway-1'));
     expect(JSON.parse(record!.value) as MemberRecord).toMatchObject({
       role: 'gateway',
-      versions: [protocolVersion, protocolVersion],
+      versions: versionsSpoken,
     });
     const client = await connect(word.addresses.imap![0]!);
     expect(client.greeting).toMatch(/^\* OK \[CAPABILITY IMAP4rev1/);
