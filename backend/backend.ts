@@ -13,6 +13,7 @@ import {
   type MemberStart,
   memberStartFromArgs,
   onDrain,
+  onReload,
   tellSupervisor,
 } from '../base/member.ts';
 import { giveMemoryBackWhenQuiet } from '../base/quiet-memory.ts';
@@ -24,6 +25,7 @@ import { linkAddressOf, machineSettings } from '../cluster-protocol/machine-sett
 import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
 import { processIdentity } from '../cluster-protocol/revoke.ts';
 import { clusterSettings } from '../cluster-protocol/settings.ts';
+import { followSettings } from '../cluster-protocol/shared-settings.ts';
 import { openAccounts } from './accounts/local-accounts.ts';
 import { openTokenVerifier } from './accounts/token-verifier.ts';
 import { Controller } from './cluster/controller.ts';
@@ -84,6 +86,18 @@ async function start(memberStart: MemberStart): Promise<void> {
   });
   if (clusterText === undefined) throw new Fault('registry-failed', 'the registry knows no cluster');
   const cluster = readClusterRecord(clusterText, 'the registry’s cluster record');
+  const shared = await followSettings({
+    ...{ registry, file: config, log },
+    sheets: [
+      { table: backendSettings, values: settings },
+      { table: loginSettings, values: logins },
+    ],
+  });
+  onReload(async () => {
+    const file = await readConfigFile(memberStart.config);
+    for (const table of [backendSettings, loginSettings]) readSettings(file, table);
+    return shared.fileChanged(file);
+  });
   const root = storageRootOf(layout, settings['storage.root'], memberStart.config);
   await checkStorageRoot(root, cluster);
 
@@ -167,6 +181,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     );
     await links.close(linksGraceMs);
     await accounts.close();
+    shared.close();
     controller.stop();
     await joined.stop();
     await registry.close();

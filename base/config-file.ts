@@ -155,7 +155,8 @@ function editDistance(a: string, b: string): number {
   return row[b.length]!;
 }
 
-function lookUp(root: Readonly<Record<string, unknown>>, dotted: string): unknown {
+/** What stands under a dotted key; `undefined` for nothing. */
+export function lookUp(root: Readonly<Record<string, unknown>>, dotted: string): unknown {
   let value: unknown = root;
   for (const part of dotted.split('.')) {
     if (typeof value !== 'object' || value === null) return undefined;

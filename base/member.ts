@@ -4,6 +4,7 @@
  */
 import { flushCompileCache } from 'node:module';
 import { parseArgs } from 'node:util';
+import { Fault } from './fault.ts';
 
 export interface MemberStart {
   /** `gateway-1`, `backend-1` */
@@ -22,10 +23,17 @@ export type MemberWord =
   | { readonly word: 'waiting' }
   | { readonly word: 'ready'; readonly addresses: Readonly<Record<string, readonly string[]>> }
   /** Could not start; `line` names place and remedy. The member exits with code 78 (EX_CONFIG) right after. */
-  | { readonly word: 'cannot-start'; readonly line: string };
+  | { readonly word: 'cannot-start'; readonly line: string }
+  /** What a reload has changed, by setting; `error` when all stays as it was. */
+  | {
+      readonly word: 'reloaded';
+      readonly live: readonly string[];
+      readonly atRestart: readonly string[];
+      readonly error?: string;
+    };
 
 /** Words from the supervisor to a member. SIGTERM means the same as `drain`. */
-export type SupervisorWord = { readonly word: 'drain' };
+export type SupervisorWord = { readonly word: 'drain' } | { readonly word: 'reload' };
 
 /** Exit code of a member that must not be restarted: its configuration is wrong. */
 export const exitBadConfig = 78;
@@ -83,4 +91,21 @@ export function onDrain(drain: (reason: string) => void | Promise<void>): void {
     if (word?.word === 'drain') begin('drain');
   });
   process.on('disconnect', () => begin('supervisor-gone'));
+}
+
+/**
+ * Calls `reload` when the configuration file is to be read again, and tells the supervisor what came of it.
+ * @param reload  Leaves everything as it is when it throws.
+ */
+export function onReload(
+  reload: () => Promise<{ readonly live: readonly string[]; readonly atRestart: readonly string[] }>,
+): void {
+  process.on('message', (word: SupervisorWord) => {
+    if (word?.word !== 'reload') return;
+    reload().then(
+      ({ live, atRestart }) => tellSupervisor({ word: 'reloaded', live, atRestart }),
+      (error: unknown) =>
+        tellSupervisor({ word: 'reloaded', live: [], atRestart: [], error: Fault.from(error).message }),
+    );
+  });
 }

@@ -7,7 +7,15 @@ import { Fault } from './fault.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts';
 
 /** What the admin writes → what the code gets: duration "10m" → ms, size "25MiB" → bytes, addresses "[::]:25". */
-export type Setting =
+export type Setting = SettingKind & {
+  /**
+   * May it be set for the whole cluster (`postern settings set`)? `live`: whatever begins after a change goes by it
+   * (a connection, a session, an account that is opened), without a restart. Absent: it stands in each machine's file.
+   */
+  readonly cluster?: 'live' | 'restart';
+};
+
+type SettingKind =
   | {
       readonly kind: 'count';
       readonly default: number;

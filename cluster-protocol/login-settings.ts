@@ -12,29 +12,34 @@ const url =
 export const loginSettings = {
   'login.scram': {
     kind: 'flag',
+    cluster: 'restart',
     default: true,
     doc: 'Offer SCRAM-SHA-256, and over TLS 1.3 SCRAM-SHA-256-PLUS; keep what it needs beside the hash of a password.',
   },
   'login.oauth_issuer': {
     kind: 'text',
+    cluster: 'restart',
     default: '',
     pattern: url,
     doc: 'Issuer of OAuth access tokens, as its tokens name it ("iss"). Empty: no OAUTHBEARER, XOAUTH2 and HTTP Bearer.',
   },
   'login.oauth_jwks': {
     kind: 'text',
+    cluster: 'restart',
     default: '',
     pattern: url,
     doc: "URL of the issuer's keys (RFC 7517): signed tokens (JWT) are checked with them, here.",
   },
   'login.oauth_introspection': {
     kind: 'text',
+    cluster: 'restart',
     default: '',
     pattern: url,
     doc: 'URL of its introspection endpoint (RFC 7662): it is asked about tokens that are not checked with the keys.',
   },
   'login.oauth_client_id': {
     kind: 'text',
+    cluster: 'restart',
     default: '',
     pattern: /^[\x21-\x39\x3b-\x7e]{0,255}$/,
     doc: 'Who we are at the introspection endpoint.',
@@ -46,24 +51,28 @@ export const loginSettings = {
   },
   'login.oauth_audience': {
     kind: 'text',
+    cluster: 'restart',
     default: '',
     pattern: /^[^\s]{0,255}$/,
     doc: 'What tokens must be made out to ("aud"). Needed with login.oauth_jwks: the issuer makes tokens for others too.',
   },
   'login.oauth_user_claim': {
     kind: 'text',
+    cluster: 'restart',
     default: 'email',
     pattern: /^[A-Za-z0-9_.:/-]{1,128}$/,
     doc: 'The claim that holds the address of the account.',
   },
   'login.oauth_remember': {
     kind: 'duration',
+    cluster: 'restart',
     default: '5m',
     max: '1h',
     doc: 'How long a good token is not asked about again, and so how long a revoked one may still be used.',
   },
   'login.oauth_timeout': {
     kind: 'duration',
+    cluster: 'restart',
     default: '5s',
     min: '100ms',
     max: '9s',

@@ -79,6 +79,11 @@ export const registryKey = {
   domainPrefix: 'domain/',
   /** What admins want of the controller: `wishes.ts`. */
   wishPrefix: 'wish/',
+  /** JSON of a value as the file would have it: a setting for the whole cluster. */
+  setting: (key: string) => `setting/${key}`,
+  settingPrefix: 'setting/',
+  /** A network nobody may connect from: `bans.ts`. */
+  banPrefix: 'ban/',
   /** What admins changed: `change-history.ts`. */
   historyPrefix: 'history/',
   /** Number of the newest of them. */

@@ -8,32 +8,23 @@ import { rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { Fault, type FaultCode } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
-import { addressParts, canonicalAddress, canonicalDomain } from '../cluster-protocol/ids.ts';
-import type { GivenSecret } from '../cluster-protocol/link.ts';
-import { maintenanceTask } from '../cluster-protocol/maintenance.ts';
+import { changeAndRecord } from '../cluster-protocol/change-history.ts';
+import { addressParts } from '../cluster-protocol/ids.ts';
 import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
-import { isDrained } from '../cluster-protocol/wishes.ts';
 import type { Router } from '../gateway/routing/router.ts';
-import { askMember, askOwner, listAccounts } from './account-work.ts';
+import { askOwner, listAccounts } from './account-work.ts';
 import type { Certificates } from './certificates.ts';
-import { backendsOf, heldBy, readFacts, unsettled } from './cluster-facts.ts';
 import type { ClusterRecord } from './cluster-record.ts';
-import { clusterRequest } from './cluster-requests.ts';
+import { clusterStatus } from './cluster-status.ts';
 import { performCluster } from './cluster-work.ts';
-import {
-  accountsPerPageMax,
-  type ClusterStatus,
-  type ControlRequest,
-  controlPath,
-  controlRequestBytesMax,
-  type MemberStatus,
-} from './control.ts';
-import { addDomain } from './first-account.ts';
+import type { Configuration } from './configuration.ts';
+import { type ControlRequest, controlPath, controlRequestBytesMax } from './control.ts';
+import { checkRequest, subjectOf } from './control-check.ts';
 import type { MemberRole } from './member-process.ts';
+import { performSettings, type Reloaded } from './settings-work.ts';
 
 const connectionsMax = 64;
 const requestMsMax = 30_000;
-const passwordBytesMax = 1024;
 const beatMs = 10_000;
 
 export interface SupervisedMember {
@@ -56,6 +47,9 @@ export interface AdminServerOptions {
   members(): readonly SupervisedMember[];
   /** Drains a member of this machine, ends its process and starts it again. */
   restart(member: string, by: string): Promise<{ readonly tookMs: number }>;
+  configuration(): Configuration;
+  /** Reads the configuration again. @throws {Fault} `bad-config`: all stays as it was. */
+  reload(): Promise<Reloaded>;
 }
 
 export interface AdminServer {
@@ -160,7 +154,7 @@ async function perform(request: ControlRequest, options: AdminServerOptions): Pr
       await needDomain(registry, request.domain);
       return listAccounts(router, request.domain, request.after, request.countMax);
     case 'domain-add':
-      if (!(await addDomain(registry, request.domain)))
+      if ((await recordDomain(registry, request.domain, request.by)) === undefined)
         throw new Fault('already-exists', `${request.domain} is a domain of this cluster already`);
       return { domain: request.domain };
     case 'domain-list': {
@@ -168,7 +162,7 @@ async function perform(request: ControlRequest, options: AdminServerOptions): Pr
       return { domains: entries.map((entry) => entry.key.slice(registryKey.domainPrefix.length)) };
     }
     case 'cluster-status':
-      return status(options);
+      return clusterStatus(options);
     case 'cert-list':
       return { certificates: await certificates.list() };
     case 'cert-renew': {
@@ -177,9 +171,54 @@ async function perform(request: ControlRequest, options: AdminServerOptions): Pr
         throw new Fault('bad-argument', `there is no certificate "${request.name}"; see "postern cert list"`);
       return { renewed };
     }
+    case 'domain-remove': {
+      const { domain, by } = request;
+      await needDomain(registry, domain);
+      await needEmptyDomain(router, domain);
+      const wanted = {
+        by,
+        what: `remove domain ${domain}`,
+        key: registryKey.domain(domain),
+        after: () => undefined,
+      };
+      await changeAndRecord(registry, wanted, Date.now());
+      return { domain };
+    }
+    case 'settings-set':
+    case 'settings-unset':
+    case 'settings-show':
+    case 'settings-history':
+    case 'settings-revert':
+    case 'ban-add':
+    case 'ban-remove':
+    case 'ban-list':
+    case 'reload':
+      return performSettings(request, {
+        registry,
+        configuration: options.configuration,
+        reload: options.reload,
+        needEmptyDomain: (domain) => needEmptyDomain(router, domain),
+      });
     default:
       return performCluster(request, options);
   }
+}
+
+/** @returns `undefined` when it is there already. */
+function recordDomain(registry: Registry, domain: string, by: string) {
+  const after = JSON.stringify({ name: domain });
+  const wanted = { by, what: `add domain ${domain}`, key: registryKey.domain(domain), after: () => after };
+  return changeAndRecord(registry, wanted, Date.now());
+}
+
+/** @throws {Fault} `not-allowed` */
+async function needEmptyDomain(router: Router, domain: string): Promise<void> {
+  const { accounts } = await listAccounts(router, domain, undefined, 1);
+  if (accounts.length === 0) return;
+  throw new Fault(
+    'not-allowed',
+    `${domain} has accounts, ${accounts[0]} among them; remove them first: nobody could log in to them`,
+  );
 }
 
 async function needDomain(registry: Registry, domain: string): Promise<void> {
@@ -188,153 +227,6 @@ async function needDomain(registry: Registry, domain: string): Promise<void> {
     'no-such-domain',
     `${domain} is not a domain of this cluster; add it with "postern domain add ${domain}"`,
   );
-}
-
-async function status(options: AdminServerOptions): Promise<ClusterStatus> {
-  const { registry, router, cluster } = options;
-  const [facts, domains] = await Promise.all([readFacts(registry), registry.list(registryKey.domainPrefix)]);
-  const here = options.members();
-  const elsewhere = [...facts.members.values()].filter(({ id }) => !here.some((member) => member.id === id));
-  const members = await Promise.all(
-    [
-      ...here,
-      // Of other machines the registry tells: registered there means serving.
-      ...elsewhere.map(({ id, role, pid }) => ({ id, role, pid, isReady: true, restarts: 0 })),
-    ].map(async (member): Promise<MemberStatus> => {
-      const record = facts.members.get(member.id);
-      const base = {
-        id: member.id,
-        role: member.role,
-        pid: member.pid,
-        ready: member.isReady,
-        restarts: member.restarts,
-        registered: record !== undefined,
-        address: record?.address ?? '',
-        release: record?.release ?? '',
-        ...(record === undefined ? {} : { versions: record.versions }),
-      };
-      if (member.role === 'gateway') return base;
-      const own = (await askMember(router, member.id, { op: 'status' }).catch(() => ({}))) as {
-        openAccounts?: number;
-        memoryBytes?: number;
-        sessions?: number;
-        leaseLeftMs?: number;
-      };
-      const { shards, pins } = heldBy(facts, member.id);
-      const drained = record !== undefined && isDrained(facts.wishes, member.id, record.incarnation);
-      return { ...base, shards, pins, weight: record?.weight ?? 1, drained, ...own };
-    }),
-  );
-  const { moves, free } = unsettled(facts);
-  return {
-    cluster: cluster.id,
-    shardCount: cluster.shardCount,
-    storageRoot: options.storageRoot,
-    controller: facts.controller,
-    freeShards: facts.map === undefined ? cluster.shardCount : free,
-    moves,
-    epoch: (facts.map?.nextEpoch ?? 1) - 1,
-    pins: facts.map?.pins.size ?? 0,
-    movedShards: facts.wishes.shards.size,
-    domains: domains.entries.length,
-    backends: backendsOf(facts).length,
-    members,
-  };
-}
-
-/** Checks the form; names come out canonical. @throws {Fault} `bad-argument`, `bad-name` */
-function checkRequest(body: string): ControlRequest {
-  let raw: Record<string, unknown>;
-  try {
-    raw = JSON.parse(body) as Record<string, unknown>;
-  } catch (cause) {
-    throw new Fault('bad-argument', 'the request is not JSON', { cause });
-  }
-  const text = (name: string, bytesMax = 1024): string => {
-    const value = raw?.[name];
-    if (typeof value !== 'string' || value === '' || Buffer.byteLength(value) > bytesMax)
-      throw new Fault('bad-argument', `${name} is missing, empty or too long`);
-    return value;
-  };
-  const count = (name: string, max: number): number => {
-    const value = raw[name];
-    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0 || value > max)
-      throw new Fault('bad-argument', `${name} is not a whole number up to ${max}`);
-    return value;
-  };
-  const secret = (): GivenSecret => {
-    if (raw.hash !== undefined) return { hash: text('hash', passwordBytesMax) };
-    const value = text('password', passwordBytesMax);
-    // RFC 4616: NUL separates the parts of PLAIN; line ends cannot be typed in IMAP quoted strings.
-    if (/[\0\r\n]/.test(value))
-      throw new Fault('bad-argument', 'a password cannot hold NUL or line ends; choose another');
-    return { password: value };
-  };
-  switch (raw?.op) {
-    case 'account-add':
-      return {
-        op: raw.op,
-        address: canonicalAddress(text('address')),
-        ...secret(),
-        ...(raw.quotaBytes === undefined ? {} : { quotaBytes: count('quotaBytes', Number.MAX_SAFE_INTEGER) }),
-      };
-    case 'account-passwd':
-      return {
-        op: raw.op,
-        address: canonicalAddress(text('address')),
-        ...secret(),
-      };
-    case 'account-quota': {
-      const quota = (name: 'bytes' | 'messages') =>
-        raw[name] === undefined
-          ? {}
-          : { [name]: raw[name] === null ? null : count(name, Number.MAX_SAFE_INTEGER) };
-      return {
-        op: raw.op,
-        address: canonicalAddress(text('address')),
-        ...quota('bytes'),
-        ...quota('messages'),
-      };
-    }
-    case 'account-maintain':
-      return {
-        op: raw.op,
-        address: canonicalAddress(text('address')),
-        task: maintenanceTask(raw.task),
-      };
-    case 'account-show':
-    case 'account-remove':
-      return { op: raw.op, address: canonicalAddress(text('address')) };
-    case 'account-list':
-      return {
-        op: raw.op,
-        domain: canonicalDomain(text('domain')),
-        countMax: Math.max(1, count('countMax', accountsPerPageMax)),
-        ...(raw.after === undefined ? {} : { after: text('after') }),
-      };
-    case 'domain-add':
-      return { op: raw.op, domain: canonicalDomain(text('domain')) };
-    case 'domain-list':
-    case 'cluster-status':
-    case 'cert-list':
-      return { op: raw.op };
-    case 'cert-renew':
-      return { op: raw.op, ...(raw.name === undefined ? {} : { name: text('name') }) };
-    default: {
-      const request = clusterRequest(raw);
-      if (request !== undefined) return request;
-      throw new Fault('bad-argument', 'there is no such operation');
-    }
-  }
-}
-
-/** For the log: whom it was about, never a password. */
-function subjectOf(request: ControlRequest): Record<string, string> {
-  const by = 'by' in request ? { by: request.by } : {};
-  if ('address' in request) return { account: request.address, ...by };
-  if ('domain' in request) return { domain: request.domain };
-  if ('member' in request && request.member !== undefined) return { name: request.member, ...by };
-  return by;
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {

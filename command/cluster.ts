@@ -4,6 +4,7 @@ import type { ChangeRecord } from '../cluster-protocol/change-history.ts';
 import type { MoveRecord } from '../cluster-protocol/move-log.ts';
 import { askCluster } from './admin-client.ts';
 import { amount, type Why } from './cluster-facts.ts';
+import { historyPerPageMax } from './cluster-requests.ts';
 import { type CommandCall, exitCode } from './command.ts';
 import type { ClusterStatus, MemberStatus } from './control.ts';
 import type { UpgradeCheck } from './upgrade-check.ts';
@@ -110,24 +111,29 @@ export async function checkUpgrade(call: CommandCall): Promise<number> {
 }
 
 export async function history(call: CommandCall): Promise<number> {
-  const asked = call.values.count;
-  const countMax = asked === undefined ? historyShownDefault : Number(asked);
-  if (!Number.isSafeInteger(countMax) || countMax < 1)
-    throw new Fault('bad-argument', `cluster history: "${asked}" is not a count; try --count 50`);
   const { changes } = await askCluster<{ changes: ChangeRecord[] }>(call.where, {
     op: 'cluster-history',
-    countMax,
+    countMax: countOf(call),
   });
-  call.print(
-    { changes },
-    changes
-      .map(
-        ({ number, atMs, by, what }) =>
-          `${String(number).padStart(5)}  ${timeOf(atMs)}  ${by.padEnd(12)}  ${what}\n`,
-      )
-      .join(''),
-  );
+  call.print({ changes }, changeLines(changes));
   return exitCode.done;
+}
+
+/** `--count`. @throws {Fault} `bad-argument` */
+export function countOf(call: CommandCall): number {
+  const asked = call.values.count;
+  const count = asked === undefined ? historyShownDefault : Number(asked);
+  if (Number.isSafeInteger(count) && count >= 1 && count <= historyPerPageMax) return count;
+  throw new Fault('bad-argument', `"${asked}" is not a count from 1 to ${historyPerPageMax}; try --count 50`);
+}
+
+export function changeLines(changes: readonly ChangeRecord[]): string {
+  return changes
+    .map(
+      ({ number, atMs, by, what }) =>
+        `${String(number).padStart(5)}  ${timeOf(atMs)}  ${by.padEnd(12)}  ${what}\n`,
+    )
+    .join('');
 }
 
 const timeOf = (atMs: number): string => new Date(atMs).toISOString().slice(0, 19).replace('T', ' ');

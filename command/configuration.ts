@@ -69,6 +69,17 @@ export function dataLayoutAt(where: Where, cwd = process.cwd()): DataLayout {
  */
 export function loadConfiguration(where: Where, cwd = process.cwd()): Configuration {
   const { file, configPath } = readConfig(where, cwd);
+  const checked = checkFile(file);
+  const layout = dataLayoutAt(where, cwd);
+  const configDir = configPath === '' ? layout.data : path.dirname(configPath);
+  const storageRoot = storageRootOf(layout, checked.backend['storage.root'], configPath);
+  return { configPath, configDir, layout, file, ...checked, storageRoot };
+}
+
+/** What the file says, with what others say laid over it or not. @throws {Fault} `bad-config` */
+export function checkFile(
+  file: ConfigFile,
+): Pick<Configuration, 'gateway' | 'backend' | 'cluster' | 'machine'> {
   refuseUnknownKeys(file, ...settingsTables);
   const gateway = readSettings(file, gatewaySettings);
   const backend = readSettings(file, backendSettings);
@@ -82,10 +93,7 @@ export function loadConfiguration(where: Where, cwd = process.cwd()): Configurat
       'bad-config',
       `${file.place('backend.count')}: no gateways and no backends are nothing to run; set one of them`,
     );
-  const layout = dataLayoutAt(where, cwd);
-  const configDir = configPath === '' ? layout.data : path.dirname(configPath);
-  const storageRoot = storageRootOf(layout, backend['storage.root'], configPath);
-  return { configPath, configDir, layout, file, gateway, backend, cluster, machine, storageRoot };
+  return { gateway, backend, cluster, machine };
 }
 
 function readConfig(where: Where, cwd: string): { file: ConfigFile; configPath: string } {

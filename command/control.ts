@@ -3,10 +3,12 @@ import type { Address } from '../cluster-protocol/ids.ts';
 import type { GivenSecret } from '../cluster-protocol/link.ts';
 import type { MaintenanceTask } from '../cluster-protocol/maintenance.ts';
 import type { ClusterRequest } from './cluster-requests.ts';
+import type { SettingsRequest } from './settings-requests.ts';
 
 /** Sent as the body of `POST /control`; the answer is JSON, or `{ error, message }` with status 4xx or 5xx. */
 export type ControlRequest =
   | ClusterRequest
+  | SettingsRequest
   | ({
       readonly op: 'account-add';
       readonly address: string;
@@ -28,7 +30,7 @@ export type ControlRequest =
     }
   /** Answered with 200 before it is done: spaces come first, and `{ error, message }` when it fails. */
   | { readonly op: 'account-maintain'; readonly address: string; readonly task: MaintenanceTask }
-  | { readonly op: 'domain-add'; readonly domain: string }
+  | { readonly op: 'domain-add' | 'domain-remove'; readonly domain: string; readonly by: string }
   | { readonly op: 'domain-list' }
   | { readonly op: 'cluster-status' }
   | { readonly op: 'cert-list' }

@@ -4,12 +4,15 @@
  * of the backend only: should nobody live to take it back, the next start ends it.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Log } from '../base/log.ts';
 import type { MemberId } from '../cluster-protocol/ids.ts';
 import type { Registry } from '../cluster-protocol/registry.ts';
 import { type DrainWish, wishKey } from '../cluster-protocol/wishes.ts';
 import { comingTo, heldBy, readFacts, takers } from './cluster-facts.ts';
 
 const lookEveryMs = 50;
+/** When a machine is stopped, for all its backends together. */
+const stopHandOverMs = 10_000;
 
 export interface HandedOver {
   /** Shards and pins still there when time was up; 0 after a complete hand-over. */
@@ -53,4 +56,18 @@ export async function endHandOver(registry: Registry, member: MemberId): Promise
   const entry = await registry.get(key);
   if (entry === undefined || !entry.value.includes('"incarnation"')) return;
   await registry.transact([{ key, is: 'at', revision: entry.revision }], [{ remove: key }]);
+}
+
+/** Where backends of other machines take shards, those of a machine that stops are given to them first. Never rejects. */
+export async function handOverBeforeStop(
+  registry: Registry,
+  backends: readonly MemberId[],
+  log: Log,
+): Promise<void> {
+  const work = handOver(registry, backends, 'supervisor', stopHandOverMs).catch(() => undefined);
+  const late = new Promise<undefined>((resolve) => {
+    setTimeout(resolve, stopHandOverMs, undefined).unref();
+  });
+  const done = await Promise.race([work, late]);
+  if (done?.alone === false) log.info({ left: done.left }, 'shards given away before the end');
 }

@@ -31,10 +31,17 @@ export interface MemberOptions {
   /** Its process is gone and reaped. Settles before the next one is started. */
   died(id: MemberId): Promise<void>;
   ready(id: MemberId, addresses: Addresses, tookMs: number): void;
-  /** It said that it cannot start, with one line for the admin. It is not started again. */
-  cannotStart(id: MemberId, line: string): void;
+  /** It said that it cannot start, with one line for the admin. @returns Milliseconds until it is tried again, if it is. */
+  cannotStart(id: MemberId, line: string): number | undefined;
   /** Its process is gone; it will be started again in `delayMs`. */
   restarting(id: MemberId, how: string, delayMs: number): void;
+}
+
+/** What a member said to `reload`. */
+export interface ReloadAnswer {
+  readonly live: readonly string[];
+  readonly atRestart: readonly string[];
+  readonly error?: string;
 }
 
 export class MemberProcess {
@@ -151,6 +158,36 @@ export class MemberProcess {
     await Promise.race([ready, late]).finally(() => clearTimeout(timer));
   }
 
+  /** Tells it to read its configuration again. @returns What it said; an error when it says nothing. */
+  reload(withinMs: number): Promise<ReloadAnswer> {
+    const child = this.#child;
+    if (child === undefined || !child.connected || !this.isReady)
+      return Promise.resolve({
+        live: [],
+        atRestart: [],
+        error: 'it is starting, and reads the new file anyway',
+      });
+    return new Promise((resolve) => {
+      const settle = (answer: ReloadAnswer): void => {
+        clearTimeout(timer);
+        child.off('message', hear);
+        child.off('exit', gone);
+        resolve(answer);
+      };
+      const hear = (word: MemberWord): void => {
+        if (word?.word === 'reloaded') settle(word);
+      };
+      const gone = (): void => settle({ live: [], atRestart: [], error: 'it has ended meanwhile' });
+      const timer = setTimeout(
+        () => settle({ live: [], atRestart: [], error: 'it did not answer' }),
+        withinMs,
+      );
+      child.on('message', hear);
+      child.on('exit', gone);
+      child.send({ word: 'reload' } satisfies SupervisorWord, () => {});
+    });
+  }
+
   /** Ends it at once. */
   kill(): void {
     this.#stopping = true;
@@ -187,7 +224,9 @@ export class MemberProcess {
         const { refused, stderr } = last();
         const line = refused ?? lastLine(stderr) ?? `${this.id} says its configuration is wrong`;
         log.error({ name: this.id, line }, 'member cannot start');
-        this.#options.cannotStart(this.id, line);
+        const againMs = this.#options.cannotStart(this.id, line);
+        if (againMs === undefined || this.#stopping) return;
+        this.#timer = setTimeout(() => this.start(), againMs);
       });
       return;
     }
@@ -211,4 +250,15 @@ function lastLine(text: string): string | undefined {
     .map((line) => line.trim())
     .filter((line) => line !== '')
     .at(-1);
+}
+
+/** What several members listen on, together. */
+export function mergedAddresses(all: Iterable<Addresses>): Addresses {
+  const sum: Record<string, string[]> = {};
+  for (const addresses of all) {
+    for (const [door, list] of Object.entries(addresses)) {
+      sum[door] = [...new Set([...(sum[door] ?? []), ...list])];
+    }
+  }
+  return sum;
 }

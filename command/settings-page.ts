@@ -80,6 +80,11 @@ export function settingsPage(tables: readonly SettingsTable[], plugins: readonly
     '* sizes: `"0B"`, `"256KiB"`, `"50MiB"`, `"2GiB"`',
     '* addresses: a list of `"[::]:25"`, `"127.0.0.1:25"`; an empty list turns the listener off',
     '',
+    'What is marked *cluster* can be set for all machines at once, with `postern settings set KEY VALUE`, and then goes before the file:',
+    'cluster setting, then file, then default. *Live*: whatever begins after a change goes by it (a connection, a session, an account',
+    'that is opened), be it by `settings set` or by `postern reload` after the file was changed; all else counts from the next',
+    'start of a member. Options and modes of plugins are cluster and live, as `plugin.NAME.OPTION`: all plugins are started anew.',
+    '',
   ];
   for (const [group, settings] of grouped(tables)) {
     lines.push(group === '' ? '## Outside any table' : `## [${group}]`, '');
@@ -115,7 +120,9 @@ function table(settings: readonly (readonly [string, Setting])[]): string[] {
 
 function row([key, setting]: readonly [string, Setting]): string {
   const kind = setting.kind === 'choice' ? setting.choices.join(', ') : kindWords[setting.kind];
-  return `| \`${key}\` | ${kind} | \`${written(setting)}\` | ${textOf(setting).replaceAll('|', '\\|')} |`;
+  const scope =
+    setting.cluster === undefined ? '' : setting.cluster === 'live' ? ' *Cluster, live.*' : ' *Cluster.*';
+  return `| \`${key}\` | ${kind} | \`${written(setting)}\` | ${textOf(setting).replaceAll('|', '\\|')}${scope} |`;
 }
 
 const kindWords = {

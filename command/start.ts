@@ -1,12 +1,10 @@
 /** `postern start` */
 import { flushCompileCache } from 'node:module';
 import type { CommandCall } from './command.ts';
-import { loadConfiguration } from './configuration.ts';
 import { supervise } from './supervisor.ts';
 
 export async function start(call: CommandCall): Promise<number> {
-  const configuration = loadConfiguration(call.where);
-  const code = await supervise(configuration, {
+  const code = await supervise(call.where, {
     cwd: process.cwd(),
     say: (text) => {
       process.stdout.write(text);

@@ -19,14 +19,17 @@ import { askOwner } from './account-work.ts';
 import { type AdminServer, openAdminServer } from './admin-server.ts';
 import { type Certificates, openCertificates } from './certificates.ts';
 import { type ClusterRecord, openCluster, writing } from './cluster-record.ts';
-import type { Configuration } from './configuration.ts';
+import { type Configuration, loadConfiguration, type Where } from './configuration.ts';
 import { descriptorAdvice, hardDescriptorLimit } from './descriptor-limit.ts';
 import { ensureFirstAccount, ensureFirstDomain, type FirstAccount } from './first-account.ts';
-import { endHandOver, handOver } from './hand-over.ts';
+import { handOverBeforeStop } from './hand-over.ts';
 import { type OpenedCluster, openMachineCluster, type SupervisedMachine } from './machine-cluster.ts';
-import { type Addresses, MemberProcess, type MemberRole } from './member-process.ts';
+import { type Addresses, MemberProcess, type MemberRole, mergedAddresses } from './member-process.ts';
 import { memberProcesses, ProcessRecord } from './process-record.ts';
 import { readyScreen } from './ready-screen.ts';
+import { reloadConfiguration } from './reload.ts';
+import { restartByHand } from './restart-by-hand.ts';
+import type { Reloaded } from './settings-work.ts';
 import { openSupervisorRegistry, type SupervisorRegistry } from './supervisor-registry.ts';
 
 /** A member that ends this often before it is ready, while the cluster starts, will not make it. */
@@ -41,10 +44,10 @@ const mallocMmapThresholdBytes = String(1024 * 1024);
 /** Ending takes at most gateway.drain and this much for gateways, then this much for backends. */
 const gatewayStopMs = 300;
 const backendStopMs = 1400;
-/** A backend that is restarted by hand gets this long to give away what it has. */
-const handOverMs = 60_000;
 /** How long a machine of several waits for a link to some backend before it says that it is ready. */
 const reachableMs = 5000;
+/** A member whose configuration was spoilt while it ran is tried again, until somebody has mended it. */
+const mendedEveryMs = 5000;
 /** One Ctrl-C can arrive three times: from the terminal, from npm and from npm's child. Within this it is one. */
 const sameSignalMs = 700;
 
@@ -59,13 +62,14 @@ export interface SupervisorIo {
  * @returns The exit code: 0 after an orderly stop.
  * @throws {Fault} what kept it from starting; whatever it had started is stopped by then.
  */
-export async function supervise(configuration: Configuration, io: SupervisorIo): Promise<number> {
-  const supervisor = new Supervisor(configuration, io);
+export async function supervise(where: Where, io: SupervisorIo): Promise<number> {
+  const supervisor = new Supervisor(loadConfiguration(where), where, io);
   return supervisor.run();
 }
 
 class Supervisor {
-  readonly #configuration: Configuration;
+  #configuration: Configuration;
+  readonly #where: Where;
   readonly #io: SupervisorIo;
   readonly #members: MemberProcess[] = [];
   /** What the gateways listen on, by member. */
@@ -83,10 +87,10 @@ class Supervisor {
   #adminServer: AdminServer | undefined;
   #up = false;
   #stopSignalAtMs: number | undefined;
-  readonly #restartingByHand = new Set<string>();
 
-  constructor(configuration: Configuration, io: SupervisorIo) {
+  constructor(configuration: Configuration, where: Where, io: SupervisorIo) {
     this.#configuration = configuration;
+    this.#where = where;
     this.#io = io;
     this.#failed.promise.catch(() => {}); // it is raced against; nobody may be waiting yet
   }
@@ -228,8 +232,13 @@ class Supervisor {
           },
           ready: (id, addresses, tookMs) => this.#ready(id, addresses, tookMs),
           cannotStart: (id, line) => {
-            if (this.#up) this.#io.say(`postern: ${id} cannot start: ${line}\n`);
-            this.#failed.reject(new Fault(codeOf(line), line));
+            if (!this.#up) {
+              this.#failed.reject(new Fault(codeOf(line), line));
+              return undefined;
+            }
+            // The others go on with what they have: a file that was spoilt must not end a machine (CASES 115).
+            this.#io.say(`postern: ${id} cannot start: ${line}\n`);
+            return mendedEveryMs;
           },
           restarting: (id, how, delayMs) => this.#restarting(id, how, delayMs),
         }),
@@ -278,6 +287,8 @@ class Supervisor {
       log: this.#log,
       leaseMs: this.#configuration.cluster['cluster.lease'],
       restart: (member, by) => this.#restart(member, by),
+      configuration: () => this.#configuration,
+      reload: () => this.#reload(),
       members: () =>
         this.#members.map(({ id, role, pid, isReady, restarts }) => ({ id, role, pid, isReady, restarts })),
     });
@@ -300,7 +311,7 @@ class Supervisor {
         isNew: cluster.isNew,
         caFile: path.join(layout.certs, 'ca.pem'),
         account,
-        listeners: merged(this.#addresses.values()),
+        listeners: mergedAddresses(this.#addresses.values()),
         members: this.#members.map((member) => member.id),
         tookMs,
         cwd: this.#io.cwd,
@@ -308,39 +319,22 @@ class Supervisor {
     );
   }
 
-  /** For `postern member restart`: what it has is elsewhere while its process is ended and started. */
   async #restart(id: string, by: string): Promise<{ tookMs: number }> {
-    const startedAtMs = performance.now();
-    const member = this.#members.find((one) => one.id === id);
-    if (member === undefined) {
-      const ids = this.#members.map((one) => one.id).join(', ');
-      throw new Fault('bad-argument', `there is no member "${id}" on this machine; there is: ${ids}`);
-    }
-    if (this.#restartingByHand.has(id)) throw new Fault('busy', `${id} is being restarted already`);
-    this.#restartingByHand.add(id);
     const registry = this.#registry!.registry;
-    try {
-      if (member.role === 'backend') {
-        const { left, alone } = await handOver(registry, [id], by, handOverMs);
-        if (alone) this.#log.warn({ name: id }, 'no other backend takes its accounts while it restarts');
-        else if (left > 0)
-          throw new Fault(
-            'unavailable',
-            `${id} still has ${left} shards after a minute and was not ended; its log says why`,
-          );
-      }
-      const drainMs = this.#configuration.gateway['gateway.drain'];
-      await member.restart(
-        member.role === 'gateway' ? drainMs + gatewayStopMs : backendStopMs,
-        () => this.#stopSignalAtMs === undefined,
-      );
-    } finally {
-      this.#restartingByHand.delete(id);
-      await endHandOver(registry, id).catch((error: unknown) =>
-        this.#log.error({ name: id, error: Fault.from(error).message }, 'drain not taken back'),
-      );
-    }
-    return { tookMs: Math.round(performance.now() - startedAtMs) };
+    const stopMs = {
+      gateway: this.#configuration.gateway['gateway.drain'] + gatewayStopMs,
+      backend: backendStopMs,
+    };
+    const wanted = (): boolean => this.#stopSignalAtMs === undefined;
+    return restartByHand({ registry, members: this.#members, log: this.#log, stopMs, wanted }, id, by);
+  }
+
+  async #reload(): Promise<Reloaded> {
+    const { say, cwd } = this.#io;
+    const options = { where: this.#where, cwd, before: this.#configuration, members: this.#members };
+    const { configuration, result } = await reloadConfiguration({ ...options, log: this.#log, say });
+    this.#configuration = configuration;
+    return result;
   }
 
   /** Of several machines only one that has the key of the CA makes it: two at once would each note a password. */
@@ -355,6 +349,11 @@ class Supervisor {
   }
 
   #signalled(signal: NodeJS.Signals): void {
+    // Without a terminal a hangup asks for the new configuration; with one, the terminal has gone.
+    if (signal === 'SIGHUP' && this.#up && !process.stdout.isTTY) {
+      this.#reload().catch(() => {}); // said and logged
+      return;
+    }
     const nowMs = performance.now();
     if (this.#stopSignalAtMs === undefined) {
       this.#stopSignalAtMs = nowMs;
@@ -371,6 +370,10 @@ class Supervisor {
   async #stop(): Promise<void> {
     const drainMs = this.#configuration.gateway['gateway.drain'];
     await this.#adminServer?.close();
+    if (this.#up) {
+      const backends = this.#members.filter(({ role }) => role === 'backend').map(({ id }) => id);
+      await handOverBeforeStop(this.#registry!.registry, backends, this.#log);
+    }
     const of = (role: MemberRole) => this.#members.filter((member) => member.role === role);
     await Promise.all(of('gateway').map((member) => member.drain(drainMs + gatewayStopMs)));
     await this.#router?.close();
@@ -386,14 +389,4 @@ class Supervisor {
 /** One word for the one-line errors members report: a port that is taken is no mistake in the file. */
 function codeOf(line: string): 'bad-config' | 'port-taken' {
   return /\b(EADDRINUSE|in use|taken)\b/.test(line) ? 'port-taken' : 'bad-config';
-}
-
-function merged(all: Iterable<Addresses>): Addresses {
-  const sum: Record<string, string[]> = {};
-  for (const addresses of all) {
-    for (const [door, list] of Object.entries(addresses)) {
-      sum[door] = [...new Set([...(sum[door] ?? []), ...list])];
-    }
-  }
-  return sum;
 }

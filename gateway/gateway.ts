@@ -8,7 +8,7 @@ import type { Socket } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import type { SecureVersion } from 'node:tls';
-import { readConfigFile, readSettings } from '../base/config-file.ts';
+import { type PluginEntry, readConfigFile, readSettings } from '../base/config-file.ts';
 import { Fault } from '../base/fault.ts';
 import { type DataLayout, layoutOf } from '../base/layout.ts';
 import { flushLog, type Log, openLog } from '../base/log.ts';
@@ -17,6 +17,7 @@ import {
   type MemberStart,
   memberStartFromArgs,
   onDrain,
+  onReload,
   tellSupervisor,
 } from '../base/member.ts';
 import { giveMemoryBackWhenQuiet } from '../base/quiet-memory.ts';
@@ -29,17 +30,21 @@ import { type LoginSettings, loginSettings } from '../cluster-protocol/login-set
 import { machineSettings } from '../cluster-protocol/machine-settings.ts';
 import { processIdentity } from '../cluster-protocol/revoke.ts';
 import { clusterSettings } from '../cluster-protocol/settings.ts';
+import { followSettings } from '../cluster-protocol/shared-settings.ts';
 import { chainMetrics, countingChain } from './health/chain-metrics.ts';
 import { openHealthServer } from './health/health-server.ts';
 import { openMetrics } from './health/metrics.ts';
 import { openHttpDoor } from './http/http-door.ts';
 import { openImapDoor } from './imap/imap-door.ts';
 import { parseNetwork } from './net/address.ts';
+import { followBans } from './net/ban-list.ts';
 import { Deadlines } from './net/deadline.ts';
 import { type Listener, openListener } from './net/listener.ts';
 import { Throttle } from './net/throttle.ts';
-import { openTlsContexts, type TlsContextsOptions } from './net/tls-contexts.ts';
-import { defaultPlugins, openChain } from './plugin-host/open-chain.ts';
+import { openTlsContexts, type TlsContextsOptions, watchCertificate } from './net/tls-contexts.ts';
+import type { Chain } from './plugin-host/chain.ts';
+import { openChangingChain } from './plugin-host/changing-chain.ts';
+import { checkPlugins, defaultPlugins, openChain } from './plugin-host/open-chain.ts';
 import { openPop3Door } from './pop3/pop3-door.ts';
 import { joinAsGateway } from './routing/membership.ts';
 import { openRouter } from './routing/open-router.ts';
@@ -64,7 +69,7 @@ async function start(memberStart: MemberStart): Promise<void> {
   const config = await readConfigFile(memberStart.config);
   const settings = readSettings(config, gatewaySettings);
   const { 'cluster.lease': leaseMs } = readSettings(config, clusterSettings);
-  const sasl = saslOffer(readSettings(config, loginSettings));
+  const logins = readSettings(config, loginSettings);
   const configDir = memberStart.config === '' ? layout.data : path.dirname(memberStart.config);
   const log = openLog({ member: memberStart.id, file: path.join(layout.log, `${memberStart.id}.log`) });
   surviveDefects(log);
@@ -72,22 +77,41 @@ async function start(memberStart: MemberStart): Promise<void> {
   const hostname = settings.hostname || os.hostname();
   const deadlines = new Deadlines();
   const metrics = openMetrics();
-  const [{ registry, machine }, tls, plainChain] = await Promise.all([
-    connectMember({
-      layout,
-      settings: readSettings(config, machineSettings),
-      configDir,
-      log,
-      waiting: () => tellSupervisor({ word: 'waiting' }),
-    }),
+  const { registry, machine } = await connectMember({
+    layout,
+    settings: readSettings(config, machineSettings),
+    configDir,
+    log,
+    waiting: () => tellSupervisor({ word: 'waiting' }),
+  });
+  const following = new AbortController();
+  const bans = followBans(registry, log, following.signal);
+  let changePlugins: (entries: readonly PluginEntry[]) => void = () => {};
+  const shared = await followSettings({
+    ...{ registry, file: config, log },
+    sheets: [
+      { table: gatewaySettings, values: settings },
+      { table: loginSettings, values: logins },
+    ],
+    plugins: { defaults: defaultPlugins, changed: (entries) => changePlugins(entries) },
+  });
+  const sasl = saslOffer(logins);
+  const openPlugins = (plugins: readonly PluginEntry[]): Promise<Chain> =>
+    openChain({ plugins, configDir, log, metrics: chainMetrics(metrics) });
+  const [tls, plainChain] = await Promise.all([
     openTlsContexts(tlsOptions(settings, layout, configDir, deadlines)),
-    openChain({
-      plugins: config.plugins ?? defaultPlugins,
-      configDir,
-      log,
-      metrics: chainMetrics(metrics),
-    }),
+    openChangingChain(shared.file.plugins ?? defaultPlugins, openPlugins, log),
   ]);
+  changePlugins = (entries) => void plainChain.change(entries);
+  // Told even where it is the same file: a certificate may be another.
+  const watchedTls = watchCertificate(tls, log);
+  onReload(async () => {
+    const file = await readConfigFile(memberStart.config);
+    for (const table of [gatewaySettings, loginSettings]) readSettings(file, table);
+    await checkPlugins(file.plugins ?? defaultPlugins, configDir);
+    await tls.reload();
+    return shared.fileChanged(file);
+  });
   const chain = countingChain(plainChain, metrics);
   const router = await openRouter({ registry, log, metrics, linkIdentity: machine });
   const greetingMs = settings['net.greeting_timeout'];
@@ -103,8 +127,12 @@ async function start(memberStart: MemberStart): Promise<void> {
   const smtp = await openSmtpDoor({ settings, layout, chain, router, log, hostname, tls, sasl });
 
   const throttle = new Throttle({
-    connectionsMax: settings['net.connections_max'],
-    perNetworkMax: settings['net.connections_per_network_max'],
+    get connectionsMax() {
+      return settings['net.connections_max'];
+    },
+    get perNetworkMax() {
+      return settings['net.connections_per_network_max'];
+    },
   });
   const proxyFrom = settings['net.proxy_from'].map((text) => {
     try {
@@ -167,6 +195,7 @@ async function start(memberStart: MemberStart): Promise<void> {
         reusePort: settings['gateway.count'] > 1,
         proxyFrom,
         throttle,
+        isBanned: (address) => bans.has(address, Date.now()),
         deadlines,
         log,
         metrics,
@@ -204,6 +233,9 @@ async function start(memberStart: MemberStart): Promise<void> {
     state = 'stopping';
     log.info({ reason, connections: throttle.total }, 'stopping');
     for (const listener of listeners) listener.stop();
+    following.abort();
+    shared.close();
+    watchedTls.close();
     const graceMs = settings['gateway.drain'];
     await Promise.all([imap.close(graceMs), pop3.close(graceMs), http.close(graceMs), smtp.close()]);
     const letGo = Promise.allSettled([chain.close(), router.close(), membership.leave()]);

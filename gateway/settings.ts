@@ -42,6 +42,7 @@ export const gatewaySettings = {
   },
   'gateway.drain': {
     kind: 'duration',
+    cluster: 'live',
     default: '3s',
     max: '10m',
     doc: 'How long sessions may go on after the gateway was told to stop.',
@@ -54,50 +55,59 @@ export const gatewaySettings = {
   'tls.key': { kind: 'path', default: '', doc: 'PEM file with its private key.' },
   'tls.minimum': {
     kind: 'choice',
+    cluster: 'restart',
     default: 'TLSv1.2',
     choices: ['TLSv1.2', 'TLSv1.3'],
     doc: 'Oldest TLS version that is spoken.',
   },
   'login.plaintext': {
     kind: 'flag',
+    cluster: 'restart',
     default: false,
     doc: 'Allow passwords without TLS. Only for tests and closed networks.',
   },
   'net.proxy_from': {
     kind: 'texts',
+    cluster: 'restart',
     default: [],
     doc: 'Balancers (addresses or networks) that send the PROXY protocol. Nobody else may.',
   },
   'net.connections_max': {
     kind: 'count',
+    cluster: 'live',
     default: 9000,
     min: 10,
     doc: 'Client connections of one gateway member, a file descriptor each: the hard limit (ulimit -Hn) has to be well above this.',
   },
   'net.connections_per_network_max': {
     kind: 'count',
+    cluster: 'live',
     default: 200,
     min: 1,
     doc: 'Connections at once from one IPv4 address or IPv6 /64, counted before TLS and plugins.',
   },
   'net.greeting_timeout': {
     kind: 'duration',
+    cluster: 'restart',
     default: '30s',
     doc: 'From connection to the end of TLS and the first command.',
   },
   'net.login_timeout': {
     kind: 'duration',
+    cluster: 'restart',
     default: '3m',
     doc: 'From connection to login, in all, however busy the client looks.',
   },
   'smtp.message_size_max': {
     kind: 'size',
+    cluster: 'restart',
     default: '50MiB',
     min: '64KiB',
     doc: 'Largest message accepted, announced as SIZE.',
   },
   'smtp.recipients_max': {
     kind: 'count',
+    cluster: 'live',
     default: 100,
     min: 100,
     max: 1000,
@@ -105,34 +115,40 @@ export const gatewaySettings = {
   },
   'smtp.errors_max': {
     kind: 'count',
+    cluster: 'live',
     default: 10,
     min: 1,
     doc: 'Bad commands before the connection ends with 421.',
   },
   'smtp.idle_timeout': {
     kind: 'duration',
+    cluster: 'live',
     default: '5m',
     doc: 'Wait for the next command (RFC 5321 4.5.3.2.7 asks for 5m).',
   },
   'smtp.data_timeout': {
     kind: 'duration',
+    cluster: 'live',
     default: '15m',
     doc: 'For a whole message, from DATA to the final dot.',
   },
   'smtp.header_lines_max': {
     kind: 'count',
+    cluster: 'restart',
     default: 2000,
     min: 100,
     doc: 'Header lines a message may have; more is refused, never cut.',
   },
   'smtp.header_bytes_max': {
     kind: 'size',
+    cluster: 'live',
     default: '256KiB',
     min: '16KiB',
     doc: 'Header bytes a message may have.',
   },
   'smtp.line_bytes_max': {
     kind: 'size',
+    cluster: 'restart',
     default: '64KiB',
     min: '998B',
     max: '1MiB',
@@ -140,11 +156,17 @@ export const gatewaySettings = {
   },
   'smtp.received_max': {
     kind: 'count',
+    cluster: 'restart',
     default: 100,
     min: 10,
     doc: 'Received lines before a message counts as looping (RFC 5321 6.3).',
   },
-  'smtp.haraka_plugins': { kind: 'texts', default: [], doc: "Haraka's own plugins to run as well, by name." },
+  'smtp.haraka_plugins': {
+    kind: 'texts',
+    cluster: 'restart',
+    default: [],
+    doc: "Haraka's own plugins to run as well, by name.",
+  },
 } as const satisfies SettingsTable;
 
 export type GatewaySettings = ValuesOf<typeof gatewaySettings>;

@@ -45,6 +45,8 @@ export interface ListenerOptions {
   readonly reusePort: boolean;
   readonly proxyFrom: readonly Network[];
   readonly throttle: Throttle;
+  /** May this client (its canonical address) not connect at all? Nobody unless told. */
+  isBanned?(address: string): boolean;
   readonly deadlines: Deadlines;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -177,6 +179,13 @@ function admit(
   goodbyes: Farewells,
 ): void {
   const { throttle, protocol, metrics } = options;
+  if (options.isBanned?.(client.address) === true) {
+    // Not a word: who is banned learns nothing, and costs nothing.
+    metrics.turnedAway.inc({ protocol, reason: 'banned' });
+    options.log.debug({ protocol, client: client.address, reason: 'banned' }, 'connection turned away');
+    socket.destroy();
+    return;
+  }
   if (throttle.enterNetwork(client) !== 'ok') {
     turnAway(socket, 'network', client, options, goodbyes);
     return;

@@ -9,8 +9,12 @@ import type { Socket } from 'node:net';
 import path from 'node:path';
 import { createSecureContext, type SecureContext, type SecureVersion, TLSSocket } from 'node:tls';
 import { Fault } from '../../base/fault.ts';
+import type { Log } from '../../base/log.ts';
 import type { Deadlines } from './deadline.ts';
 import { HandshakeGate } from './handshake-gate.ts';
+
+/** How often the files are read again. */
+const lookEveryMs = 10_000;
 
 export interface TlsContexts {
   /** @param serverName  As the client sent it, unchecked. One certificate serves all names today. */
@@ -26,6 +30,11 @@ export interface TlsContexts {
    * @throws {Fault} `bad-syntax`: the handshake failed. `deadline-passed`. `gone`. The socket is destroyed.
    */
   startTls(socket: Socket, alpn: readonly string[]): Promise<TLSSocket>;
+  /**
+   * Reads certificate and key again, for handshakes that begin from now on. What is not good leaves the old ones in use.
+   * @returns Whether they are others. @throws {Fault} `bad-config`
+   */
+  reload(): Promise<boolean>;
 }
 
 export interface TlsContextsOptions {
@@ -42,24 +51,84 @@ export interface TlsContextsOptions {
 
 /** @throws {Fault} `bad-config`: a file that cannot be read, is no PEM, or two that do not belong together. */
 export async function openTlsContexts(options: TlsContextsOptions): Promise<TlsContexts> {
+  let pair = await readPair(options);
+  let context = contextOf(pair, options);
+  const gate = new HandshakeGate(options.deadlines);
+  return {
+    contextFor: () => context,
+    startTls: (socket, alpn) => handshake(socket, alpn, context, gate, options),
+    async reload() {
+      const next = await readPair(options);
+      if (next.cert === pair.cert && next.key === pair.key) return false;
+      const { validTo, validToDate } = new X509Certificate(next.cert);
+      if (validToDate.getTime() < Date.now())
+        throw new Fault(
+          'bad-config',
+          `${options.place}: ${options.certificate} has expired (${validTo}); renew it`,
+        );
+      context = contextOf(next, options);
+      pair = next;
+      return true;
+    },
+  };
+}
+
+/** Looks at the files now and then: a certificate that was renewed on disk is shown without a restart. */
+export function watchCertificate(
+  contexts: Pick<TlsContexts, 'reload'>,
+  log: Log,
+  everyMs = lookEveryMs,
+): { close(): void } {
+  let looking = false;
+  let seen = '';
+  let said = '';
+  const look = async (): Promise<void> => {
+    if (looking) return;
+    looking = true;
+    try {
+      if (await contexts.reload()) log.info({}, 'certificate renewed');
+      seen = '';
+      said = '';
+    } catch (error) {
+      // Between the writing of one file and the other they do not match: only what lasts is said, and once.
+      const { message } = Fault.from(error);
+      if (message === seen && message !== said) {
+        log.error({ error: message }, 'the certificate on disk is not good; the old one is shown');
+        said = message;
+      }
+      seen = message;
+    } finally {
+      looking = false;
+    }
+  };
+  const timer = setInterval(() => void look(), everyMs);
+  timer.unref();
+  return { close: () => clearInterval(timer) };
+}
+
+interface Pair {
+  readonly cert: string;
+  readonly key: string;
+}
+
+async function readPair(options: TlsContextsOptions): Promise<Pair> {
   const [cert, key] = await Promise.all([
     readPem(options.certificate, options),
     readPem(options.key, options),
   ]);
   checkPair(cert, key, options);
-  const context = createSecureContext({
+  return { cert, key };
+}
+
+function contextOf({ cert, key }: Pair, { minimum }: TlsContextsOptions): SecureContext {
+  return createSecureContext({
     cert,
     key,
-    minVersion: options.minimum,
+    minVersion: minimum,
     honorCipherOrder: true,
     // A renegotiation in mid-session costs us and gives the client nothing (CVE-2011-1473); TLS 1.3 has none.
     secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
   });
-  const gate = new HandshakeGate(options.deadlines);
-  return {
-    contextFor: () => context,
-    startTls: (socket, alpn) => handshake(socket, alpn, context, gate, options),
-  };
 }
 
 function handshake(
