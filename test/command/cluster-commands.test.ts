@@ -244,7 +244,7 @@ describe('a member', () => {
     expect(check.next).toContain('postern member restart backend-1');
     const text = await cluster.command(['cluster', 'status']);
     expect(text).toMatch(
-      /^backend-1 +serves +pid \d+ +release \S+ +protocol 1-1 .*sessions \d+ +lease \d\.\d s/m,
+      /^backend-1 +serves +pid \d+ +release \S+ +protocol \d-\d .*sessions \d+ +lease \d\.\d s/m,
     );
   }, 30_000);
 });
