@@ -60,6 +60,8 @@ export const linkHeader = {
   scramStart: 'postern-scram-start',
   /** `/imap`, `/pop3`: `1` when both ends frame the backend's bytes as `session-marks.ts` says; in the answer too. */
   marks: 'postern-marks',
+  /** `/imap`, with `marks`: `1` when the gateway can compress the client's side (RFC 4978). */
+  compress: 'postern-compress',
   /**
    * base64 of the state of a session's checkpoint. In an opening: in place of credentials, the session goes on from
    * there. In the answer to a login: the first checkpoint.

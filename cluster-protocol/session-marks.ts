@@ -27,6 +27,11 @@ export const frameKind = {
   moved: 6,
   /** The session is over: nothing follows. */
   over: 7,
+  /**
+   * Stands in front of a mark: what comes behind the mark's answers, and what the client sends when it has them, is
+   * compressed between client and gateway (RFC 4978). Only to a gateway that has said that it can.
+   */
+  compress: 8,
 } as const;
 
 export type FrameKind = (typeof frameKind)[keyof typeof frameKind];
@@ -73,6 +78,8 @@ export interface MarkListener {
    * @param state     `undefined`: as before. Empty: the session cannot be resumed from here.
    */
   checkpoint(consumed: number, state: Buffer | undefined): void;
+  /** From here on the client's side is compressed. */
+  compress(): void;
   /** `moved` or `over`. */
   ended(kind: 'moved' | 'over'): void;
 }
@@ -88,6 +95,8 @@ export class MarkReader {
   #state: Buffer | undefined;
   #reached: Reached = 'nothing';
   #continuations = 0;
+  /** Behind the mark that comes next. */
+  #compresses = false;
 
   /** What went to the client since the last checkpoint, continuation requests left out. */
   get reached(): Reached {
@@ -122,6 +131,7 @@ export class MarkReader {
     this.#left = 0;
     this.#waiting = undefined;
     this.#state = undefined;
+    this.#compresses = false;
   }
 
   #payload(bytes: Buffer, listener: MarkListener): void {
@@ -153,6 +163,10 @@ export class MarkReader {
         break;
     }
     listener.answers(whole);
+    if (this.#compresses && this.#kind === frameKind.mark && this.#left === 0) {
+      this.#compresses = false;
+      listener.compress();
+    }
   }
 
   #checkpoint(listener: MarkListener): void {
@@ -201,6 +215,7 @@ export class MarkReader {
       return;
     }
     if (kind === frameKind.more && length > 0) this.#waiting = [];
+    if (kind === frameKind.compress) this.#compresses = true;
     if (kind === frameKind.moved || kind === frameKind.over) {
       listener.ended(kind === frameKind.moved ? 'moved' : 'over');
     }
@@ -210,7 +225,7 @@ export class MarkReader {
 /** Bytes of the head that begins at `start`, as far as it can be told yet. @throws {Fault} `peer-protocol` */
 function headBytes(bytes: Buffer, start: number): number {
   const kind = bytes[start]!;
-  if (kind < frameKind.lines || kind > frameKind.over) throw unknownFrame();
+  if (kind < frameKind.lines || kind > frameKind.compress) throw unknownFrame();
   if (kind !== frameKind.mark) return frameHeadBytes;
   if (bytes.length - start < markHeadBytes) return markHeadBytes;
   const stateBytes = bytes.readUInt32LE(start + 11);

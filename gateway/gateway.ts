@@ -113,7 +113,8 @@ async function start(memberStart: MemberStart): Promise<void> {
     return shared.fileChanged(file);
   });
   const chain = countingChain(plainChain, metrics);
-  const router = await openRouter({ registry, log, metrics, linkIdentity: machine });
+  const compresses = settings['imap.compress'];
+  const router = await openRouter({ registry, log, metrics, linkIdentity: machine, compresses });
   const greetingMs = settings['net.greeting_timeout'];
   const login = {
     ...{ chain, router, log, metrics, deadlines, tls, greetingMs },

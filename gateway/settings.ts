@@ -66,6 +66,12 @@ export const gatewaySettings = {
     default: false,
     doc: 'Allow passwords without TLS. Only for tests and closed networks.',
   },
+  'imap.compress': {
+    kind: 'flag',
+    default: true,
+    cluster: 'restart',
+    doc: 'Offer COMPRESS=DEFLATE. Costs CPU, and 50 to 150 KiB for each session that uses it.',
+  },
   'net.proxy_from': {
     kind: 'texts',
     cluster: 'restart',

@@ -38,6 +38,8 @@ export interface RouterOptions {
   readonly ownerWaitMs?: number;
   /** How long a session may be without an owner; 30 s unless told. */
   readonly resumeWaitMs?: number;
+  /** `imap.compress`; not unless told. */
+  readonly compresses?: boolean;
 }
 
 const resumeWaitMsMax = 30_000;
@@ -46,6 +48,7 @@ const resumeWaitMsMax = 30_000;
 export async function openRouter(options: RouterOptions): Promise<Router> {
   const { log, metrics } = options;
   const waitMs = options.ownerWaitMs ?? ownerWaitMsMax;
+  const compresses = options.compresses ?? false;
   const stop = new AbortController();
   const view = new ClusterView(log);
   const links = new Map<MemberId, BackendLink>();
@@ -55,6 +58,7 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
     log,
     metrics,
     waitMs: options.resumeWaitMs ?? resumeWaitMsMax,
+    compresses,
     goesOn: () => !stop.signal.aborted,
   });
   const changed = (): void => {
@@ -149,6 +153,7 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
       const headers = (epoch: number): OutgoingHttpHeaders => ({
         ...loginHeaders(service, epoch, session, credentials),
         [linkHeader.marks]: '1',
+        ...(compresses && service === 'imap' ? { [linkHeader.compress]: '1' } : {}),
       });
       const answer = await ask(credentials.user, headers, 'open', (opened) => opened);
       if (answer === undefined) return { outcome: 'unavailable' };

@@ -26,6 +26,7 @@ export class SessionResumer implements Resumer {
   readonly #log: Log;
   readonly #metrics: Pick<Metrics, 'resumed' | 'notResumed' | 'pauses'> | undefined;
   readonly #waitMs: number;
+  readonly #compresses: boolean;
   readonly #goesOn: () => boolean;
   #openings = 0;
   /** Who waits for a turn: clients that wait for an answer, and the others. */
@@ -39,6 +40,8 @@ export class SessionResumer implements Resumer {
       readonly log: Log;
       readonly metrics: Pick<Metrics, 'resumed' | 'notResumed' | 'pauses'> | undefined;
       readonly waitMs: number;
+      /** The clients' side of IMAP sessions can be compressed. */
+      readonly compresses: boolean;
       goesOn(): boolean;
     },
   ) {
@@ -46,6 +49,7 @@ export class SessionResumer implements Resumer {
     this.#log = options.log;
     this.#metrics = options.metrics;
     this.#waitMs = options.waitMs;
+    this.#compresses = options.compresses;
     this.#goesOn = options.goesOn;
   }
 
@@ -94,7 +98,7 @@ export class SessionResumer implements Resumer {
     await this.#turn(stream.waitedFor);
     try {
       if (stream.destroyed) return { kind: 'again', reason: 'broken' };
-      const answer = await exchange(link, headersOf(stream, epoch), 'open', answerMsMax);
+      const answer = await exchange(link, headersOf(stream, epoch, this.#compresses), 'open', answerMsMax);
       return againOf(answer) ?? { kind: 'done', value: answer };
     } catch {
       return { kind: 'again', reason: 'broken' };
@@ -114,13 +118,14 @@ export class SessionResumer implements Resumer {
   }
 }
 
-function headersOf(stream: ResumableStream, epoch: Epoch): OutgoingHttpHeaders {
+function headersOf(stream: ResumableStream, epoch: Epoch, compresses: boolean): OutgoingHttpHeaders {
   const { session, service, account } = stream.about;
   return {
     ...serviceHeaders(service, epoch),
     ...clientHeaders(session),
     ...accountHeader(account),
     [linkHeader.marks]: '1',
+    ...(compresses && service === 'imap' ? { [linkHeader.compress]: '1' } : {}),
     [linkHeader.state]: stream.state,
     [linkHeader.taking]: formatTaking(stream.taking),
   };

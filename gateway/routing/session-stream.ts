@@ -19,7 +19,7 @@ import {
 import { keptBytesMax, type MarkListener, MarkReader } from '../../cluster-protocol/session-marks.ts';
 import type { Session } from '../session/session.ts';
 
-/** What a door needs of a session's stream: the part of a Duplex that it uses. */
+/** What a door needs of a session's stream: the part of a Duplex that it uses; and `compress`, see `MarkListener`. */
 export interface SessionStream extends EventEmitter {
   /** false: write on after `drain`. */
   write(chunk: Buffer): boolean;
@@ -191,6 +191,10 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
       else this.#kept.shift();
       over -= first.length;
     }
+  }
+
+  compress(): void {
+    this.emit('compress');
   }
 
   ended(kind: 'moved' | 'over'): void {

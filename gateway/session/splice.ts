@@ -8,6 +8,7 @@ import { constants, type Http2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Deadline, Deadlines } from '../net/deadline.ts';
 import type { SessionStream } from '../routing/session-stream.ts';
+import { type ClientSide, Compression, type CompressionListener } from './compression.ts';
 import type { MutableSession } from './session.ts';
 
 const spliceOf = Symbol('splice');
@@ -27,11 +28,14 @@ export interface SpliceOwner {
   ended(splice: Splice, reason: string): void;
 }
 
-export class Splice {
+export class Splice implements CompressionListener {
   readonly client: Socket;
   readonly stream: SessionStream;
   readonly session: MutableSession;
   readonly #owner: SpliceOwner;
+  /** What is written to the client goes here: the socket, or what compresses for it. */
+  #side: ClientSide;
+  #compression: Compression | undefined;
   /** The client's bytes came last: an answer is due. */
   #asked: boolean;
   /** What went to the client ended a line. */
@@ -57,6 +61,7 @@ export class Splice {
     this.stream = stream;
     this.session = session;
     this.#owner = owner;
+    this.#side = client;
     this.#asked = first.length > 0;
     (client as Held<Socket>)[spliceOf] = this;
     (stream as Held<SessionStream>)[spliceOf] = this;
@@ -68,6 +73,7 @@ export class Splice {
     stream.on('drain', streamDrain);
     stream.on('end', streamEnd);
     stream.on('close', streamClose);
+    stream.on('compress', streamCompress);
     const room = first.length === 0 || stream.write(first);
     client.on('data', clientData);
     if (room) client.resume();
@@ -106,13 +112,54 @@ export class Splice {
 
   fromClient(chunk: Buffer): void {
     this.#asked = true;
-    if (!this.stream.write(chunk)) this.client.pause();
+    if (!this.stream.write(chunk)) this.#side.pause();
+  }
+
+  /** As they came over the wire. */
+  rawFromClient(chunk: Buffer): void {
+    if (this.#compression === undefined) this.fromClient(chunk);
+    else this.#compression.push(chunk);
+  }
+
+  clientDrained(): void {
+    this.stream.resume();
+  }
+
+  /** The socket says so; with compression what it drained is only a part of the way. */
+  socketDrained(): void {
+    if (this.#compression === undefined) this.stream.resume();
+  }
+
+  clientEnded(): void {
+    const { stream } = this;
+    if (!stream.writableEnded && !stream.destroyed) stream.end();
+  }
+
+  socketEnded(): void {
+    if (this.#compression === undefined) this.clientEnded();
+    else this.#compression.finish();
+  }
+
+  streamDrained(): void {
+    this.#side.resume();
+  }
+
+  /** RFC 4978: what was written so far goes out as it is; from here on both ways are compressed. */
+  compress(): void {
+    if (this.#compression !== undefined || this.client.destroyed) return;
+    this.#compression = new Compression(this.client, this);
+    this.#side = this.#compression;
+  }
+
+  notCompressed(reason: string): void {
+    this.#reason ||= reason;
+    this.client.destroy();
   }
 
   fromOwner(chunk: Buffer): void {
     this.#asked = false;
     this.#lineEnded = chunk[chunk.length - 1] === lf;
-    if (!this.client.write(chunk)) this.stream.pause();
+    if (!this.#side.write(chunk)) this.stream.pause();
   }
 
   ownerEnded(): void {
@@ -126,7 +173,7 @@ export class Splice {
     client.off('data', clientData);
     client.resume();
     if (!stream.writableEnded) stream.end();
-    client.end();
+    this.#side.end();
     this.#linger();
   }
 
@@ -134,7 +181,7 @@ export class Splice {
     const { readableEnded } = this.stream;
     // A stream that closes without an end was reset: the owner died, or the link did.
     if (readableEnded) {
-      if (!this.client.writableEnded) this.client.end();
+      if (!this.client.writableEnded) this.#side.end();
       return;
     }
     const mayTell = this.#lineEnded && this.stream.midAnswer !== true;
@@ -144,6 +191,7 @@ export class Splice {
   clientClosed(): void {
     this.#reason ||= 'client';
     this.#lingering?.cancel();
+    this.#compression?.close();
     if (!this.stream.destroyed) closeStream(this.stream);
     this.#owner.ended(this, this.#reason);
   }
@@ -161,7 +209,8 @@ export class Splice {
     if (client.destroyed) return;
     client.off('data', clientData);
     client.resume();
-    if (word === '') client.end();
+    if (this.#compression !== undefined) this.#compression.end(word);
+    else if (word === '') client.end();
     else client.end(word, 'latin1');
     this.#linger();
   }
@@ -174,14 +223,13 @@ function closeStream(stream: SessionStream): void {
 }
 
 function clientData(this: Socket, chunk: Buffer): void {
-  (this as Held<Socket>)[spliceOf].fromClient(chunk);
+  (this as Held<Socket>)[spliceOf].rawFromClient(chunk);
 }
 function clientDrain(this: Socket): void {
-  (this as Held<Socket>)[spliceOf].stream.resume();
+  (this as Held<Socket>)[spliceOf].socketDrained();
 }
 function clientEnd(this: Socket): void {
-  const { stream } = (this as Held<Socket>)[spliceOf];
-  if (!stream.writableEnded && !stream.destroyed) stream.end();
+  (this as Held<Socket>)[spliceOf].socketEnded();
 }
 function clientClose(this: Socket): void {
   (this as Held<Socket>)[spliceOf].clientClosed();
@@ -190,13 +238,16 @@ function streamData(this: SessionStream, chunk: Buffer): void {
   (this as Held<SessionStream>)[spliceOf].fromOwner(chunk);
 }
 function streamDrain(this: SessionStream): void {
-  (this as Held<SessionStream>)[spliceOf].client.resume();
+  (this as Held<SessionStream>)[spliceOf].streamDrained();
 }
 function streamEnd(this: SessionStream): void {
   (this as Held<SessionStream>)[spliceOf].ownerEnded();
 }
 function streamClose(this: SessionStream): void {
   (this as Held<SessionStream>)[spliceOf].streamClosed();
+}
+function streamCompress(this: SessionStream): void {
+  (this as Held<SessionStream>)[spliceOf].compress();
 }
 /** Shared: 'close' follows every error and is what counts. */
 function ignore(): void {}

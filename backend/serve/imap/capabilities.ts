@@ -1,7 +1,7 @@
 /** What the backend can do after login, in the order clients read it. The gateway tells it with the login's OK. */
 import type { Store } from '../../store/store.ts';
 
-/** `APPENDLIMIT=` (RFC 7889) comes on top. */
+/** `COMPRESS=DEFLATE` (RFC 4978), where the gateway can, and `APPENDLIMIT=` (RFC 7889) come on top. */
 export const capabilities: readonly string[] = [
   'IMAP4rev1', // RFC 3501
   'IMAP4rev2', // RFC 9051
@@ -42,7 +42,11 @@ export const capabilities: readonly string[] = [
   'QUOTA=RES-MESSAGE', // RFC 9208
 ];
 
-/** What a client is told, for an account with these limits. */
-export function capabilityLine({ limits }: Pick<Store, 'limits'>): string {
-  return `${capabilities.join(' ')} APPENDLIMIT=${limits.messageBytesMax}`;
+/**
+ * What a client is told, for an account with these limits.
+ * @param canCompress  The gateway could, and does not yet.
+ */
+export function capabilityLine({ limits }: Pick<Store, 'limits'>, canCompress: boolean): string {
+  const compress = canCompress ? ' COMPRESS=DEFLATE' : '';
+  return `${capabilities.join(' ')}${compress} APPENDLIMIT=${limits.messageBytesMax}`;
 }

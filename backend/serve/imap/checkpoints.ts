@@ -102,6 +102,7 @@ export class Checkpoints {
       rev2: session.rev2,
       condstore: session.condstore,
       qresync: session.qresync,
+      compressed: session.compression === 'active',
       selected: view && selectedOf(view),
       saved: formatUidSet(session.saved),
       idleTag: session.idleTag,
@@ -128,8 +129,9 @@ export class Checkpoints {
   }
 }
 
-function enabledOf({ utf8, rev2, condstore, qresync }: ClientState): number {
-  return (utf8 ? 1 : 0) | (rev2 ? 2 : 0) | (condstore ? 4 : 0) | (qresync ? 8 : 0);
+function enabledOf({ utf8, rev2, condstore, qresync, compression }: ClientState): number {
+  const compressed = compression === 'active';
+  return (utf8 ? 1 : 0) | (rev2 ? 2 : 0) | (condstore ? 4 : 0) | (qresync ? 8 : 0) | (compressed ? 16 : 0);
 }
 
 function selectedOf(view: MailboxView): SelectedState {

@@ -23,6 +23,8 @@ export abstract class ClientState {
   condstore = false;
   /** RFC 7162: VANISHED instead of EXPUNGE. */
   qresync = false;
+  /** RFC 4978: the gateway compresses what goes to the client, or could. */
+  compression: 'none' | 'possible' | 'active' = 'none';
   /** The FETCH that runs met a transfer encoding nobody knows. */
   unknownEncoding = false;
   /** What is selected. */
@@ -34,6 +36,7 @@ export abstract class ClientState {
     this.account = options.account;
     this.log = options.log;
     this.writer = new ReplyWriter(options.transport, options.resumable !== undefined);
+    if (options.canCompress && options.resumable !== undefined) this.compression = 'possible';
     if (options.restored !== undefined) this.#restore(options.restored);
   }
 
@@ -81,6 +84,7 @@ export abstract class ClientState {
     this.rev2 = state.rev2;
     this.condstore = state.condstore;
     this.qresync = state.qresync;
+    if (state.compressed) this.compression = 'active';
     if (selected === undefined) return;
     const { folder, readOnly, view } = selected;
     this.view = new MailboxView(folder, readOnly, () => this.changed(), view);

@@ -44,6 +44,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   ID: { state: 'authenticated', expunges: true, run: id },
   ENABLE: { state: 'authenticated', expunges: true, run: enable },
   IDLE: { state: 'authenticated', expunges: true, run: idle },
+  COMPRESS: { state: 'authenticated', expunges: true, run: compress },
 
   // RFC 9051 6.2: only before login.
   LOGIN: { state: 'authenticated', expunges: false, run: loggedInAlready },
@@ -83,7 +84,9 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
 
 function capability(session: ImapSession, { cursor }: CommandCall): string {
   cursor.end();
-  session.untagged(`* CAPABILITY ${capabilityLine(session.account.store)}`);
+  session.untagged(
+    `* CAPABILITY ${capabilityLine(session.account.store, session.compression === 'possible')}`,
+  );
   return 'OK CAPABILITY completed';
 }
 
@@ -163,6 +166,19 @@ function idle(session: ImapSession, { cursor, tag }: CommandCall): undefined {
   cursor.end();
   session.startIdle(tag);
   session.sync(true);
+}
+
+/** RFC 4978 3: between client and gateway, behind this answer. */
+function compress(session: ImapSession, { cursor }: CommandCall): string {
+  cursor.space();
+  const mechanism = cursor.keyword();
+  cursor.end();
+  if (mechanism !== 'DEFLATE') return 'BAD Unknown compression mechanism';
+  if (session.compression === 'active') return 'NO [COMPRESSIONACTIVE] DEFLATE is active already';
+  if (session.compression === 'none') return 'NO [CANNOT] Compression is not available';
+  session.compression = 'active';
+  session.writer.compressBehind();
+  return 'OK DEFLATE active';
 }
 
 function loggedInAlready(): string {

@@ -22,6 +22,7 @@ const lingerMs = 10_000;
 
 export const imapService: Service = async (stream, opening, context) => {
   const marked = context.book !== undefined && opening.headers[linkHeader.marks] === '1';
+  const canCompress = marked && opening.headers[linkHeader.compress] === '1';
   const state = opening.headers[linkHeader.state];
   const resumed = marked && state !== undefined;
   const restoring = resumed ? readResumed(stream, opening, context) : undefined;
@@ -49,7 +50,7 @@ export const imapService: Service = async (stream, opening, context) => {
   const ticket = restored?.state.ticket ?? (marked ? context.book!.issue(account.address) : undefined);
   stream.respond({
     ':status': linkStatus.accepted,
-    [linkHeader.capability]: capabilityLine(account.store),
+    [linkHeader.capability]: capabilityLine(account.store, canCompress),
     ...(marked ? { [linkHeader.marks]: '1' } : {}),
     ...(marked && !resumed
       ? { [linkHeader.state]: encodeState(firstState(ticket!)).toString('base64') }
@@ -77,6 +78,7 @@ export const imapService: Service = async (stream, opening, context) => {
       },
       resumable: ticket && { book: context.book!, ticket },
       restored,
+      canCompress,
       ended: () => {
         leaveSession(account);
         account.release();

@@ -56,6 +56,7 @@ export class ReplyWriter {
   #toldConsumed = 0;
   #state: Buffer | undefined;
   #asksForMore = false;
+  #compresses = false;
 
   /** @param marked  The stream is resumable: writes are frames. */
   constructor(transport: Transport, marked = false) {
@@ -97,9 +98,14 @@ export class ReplyWriter {
     if (state !== undefined) this.#state = state;
   }
 
+  /** Behind the next boundary the gateway compresses. What follows has to wait for it: the writer is full. */
+  compressBehind(): void {
+    this.#compresses = true;
+  }
+
   /** Is it time to flush? */
   get full(): boolean {
-    return this.#bytes >= gatherBytes;
+    return this.#bytes >= gatherBytes || this.#compresses;
   }
 
   /** Bytes of answers given to the transport since the start. */
@@ -152,6 +158,12 @@ export class ReplyWriter {
     const boundary = this.#boundary;
     this.#boundary = undefined;
     if (boundary === undefined) return this.#writeFrame(this.#takeParts());
+    if (this.#compresses) {
+      this.#compresses = false;
+      const compress = Buffer.alloc(frameHeadBytes);
+      writeFrameHead(compress, frameKind.compress, 0);
+      this.#write(compress);
+    }
     const consumed = this.#consumed - this.#toldConsumed;
     this.#toldConsumed = this.#consumed;
     const state = this.#state;

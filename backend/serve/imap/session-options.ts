@@ -54,6 +54,8 @@ export interface ImapSessionOptions {
   /** The gateway reads marks: the session can outlive this backend. */
   readonly resumable?: { readonly book: SessionBook; readonly ticket: SessionTicket } | undefined;
   readonly restored?: RestoredSession | undefined;
+  /** The gateway can compress the client's side (RFC 4978). */
+  readonly canCompress?: boolean;
 }
 
 /** What one command is called with. */

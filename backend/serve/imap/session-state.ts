@@ -37,6 +37,8 @@ export interface ImapState {
   readonly rev2: boolean;
   readonly condstore: boolean;
   readonly qresync: boolean;
+  /** Between client and gateway (RFC 4978). */
+  readonly compressed: boolean;
   readonly selected: SelectedState | undefined;
   /** `$`: a UID set. */
   readonly saved: string;
@@ -56,7 +58,11 @@ export function encodeState(state: ImapState): Buffer {
       ticket.session,
       ticket.untilMs,
       ticket.mac,
-      (state.utf8 ? 1 : 0) | (state.rev2 ? 2 : 0) | (state.condstore ? 4 : 0) | (state.qresync ? 8 : 0),
+      (state.utf8 ? 1 : 0) |
+        (state.rev2 ? 2 : 0) |
+        (state.condstore ? 4 : 0) |
+        (state.qresync ? 8 : 0) |
+        (state.compressed ? 16 : 0),
       state.saved,
       state.idleTag ?? 0,
       state.errors,
@@ -86,6 +92,7 @@ export function firstState(ticket: SessionTicket): ImapState {
     rev2: false,
     condstore: false,
     qresync: false,
+    compressed: false,
     selected: undefined,
     saved: '',
     idleTag: undefined,
@@ -113,6 +120,7 @@ export function decodeState(bytes: Buffer): ImapState {
     rev2: (enabled & 2) !== 0,
     condstore: (enabled & 4) !== 0,
     qresync: (enabled & 8) !== 0,
+    compressed: (enabled & 16) !== 0,
     saved,
     idleTag,
     errors,
