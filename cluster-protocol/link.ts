@@ -71,6 +71,8 @@ export const linkHeader = {
   taking: 'postern-taking',
   /** `/deliver`: reverse-path without brackets, percent-encoded, may be empty. */
   reversePath: 'postern-reverse-path',
+  /** `/deliver`: `junk`, or absent for the inbox. */
+  fileInto: 'postern-file-into',
   /** `/deliver`, `/recipient`: message bytes, decimal. */
   size: 'postern-size',
   /** `/settle`: comma-separated `key=address`, the address percent-encoded; at most `settledPerRequestMax`. */

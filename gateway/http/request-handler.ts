@@ -236,14 +236,12 @@ class RequestWork {
         break;
       case linkStatus.refused:
       case linkStatus.noSuchAccount:
-        return this.#loginFailed({
-          user: credentials.user,
-          mechanism: credentials.mechanism === 'token' ? 'BEARER' : 'BASIC',
-        });
+        return this.#loginFailed(attemptOf(credentials));
       default:
         return refused(unavailable, `owner answered ${answer.status}`);
     }
-    this.#loggedIn(credentials.user);
+    const turnedAway = await this.#loggedIn(credentials);
+    if (turnedAway !== undefined) return turnedAway;
     const { status, fields } = innerAnswer(answer.headers);
     const { limits } = this.#parts;
     const { out, method } = this.#exchange;
@@ -273,17 +271,30 @@ class RequestWork {
     return refused(this.#unauthorized, 'credentials');
   }
 
-  #loggedIn(account: string): void {
-    this.#named(account);
-    if (this.#connection.accounts.has(account)) return;
-    if (this.#connection.accounts.size < 100) this.#connection.accounts.add(account);
-    this.#parts.chain.tell('loggedIn', this.#view(account));
+  /** The owner has found the credentials right. @returns What the client gets instead, when the chain turns the account away. */
+  async #loggedIn(credentials: Credentials): Promise<Outcome | undefined> {
+    const { user } = credentials;
+    this.#named(user);
+    const { accounts } = this.#connection;
+    if (accounts.has(user)) return undefined;
+    const { chain } = this.#parts;
+    const verdict = await chain.ask('authenticated', this.#view(user), attemptOf(credentials));
+    const refusal = refusalOf(verdict);
+    if (refusal === 'disconnect') return { kind: 'cut', why: `authenticated: ${verdict.plugin ?? ''}` };
+    if (refusal !== undefined) return refused(refusal, `authenticated: ${verdict.plugin ?? ''}`);
+    if (accounts.size < 100) accounts.add(user);
+    chain.tell('loggedIn', this.#view(user));
+    return undefined;
   }
 
   /** Requests of one connection may come from several accounts: each gets its own view of the session. */
   #view(account: string | undefined): Session {
     return { ...this.#connection.session, account };
   }
+}
+
+function attemptOf({ user, mechanism }: Credentials): LoginAttempt {
+  return { user, mechanism: mechanism === 'token' ? 'BEARER' : 'BASIC' };
 }
 
 function refused(refusal: Refusal, why?: string): Outcome {

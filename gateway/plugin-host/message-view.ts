@@ -13,6 +13,7 @@ export function viewOf(message: Message): { message: Message; close(): void } {
     envelope: message.envelope,
     size: message.size,
     header: (name) => message.header(name),
+    names: () => message.names(),
     stream() {
       if (closed) throw new Error('the question was answered or given up: its message can no longer be read');
       const stream = message.stream();

@@ -6,43 +6,37 @@
 import type { PluginEntry } from '../../base/config-file.ts';
 import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
-import type { Message, PluginWork, Question, Report, Verdict } from '../plugins/api.ts';
-import type { Session } from '../session/session.ts';
-import { afterAnswer, type Breaker, closedBreaker, mayAsk } from './breaker.ts';
+import type { Question, Report } from '../plugins/api.ts';
+import { inTime, isThenable, late, PluginAsker, type Running } from './asker.ts';
+import { closedBreaker } from './breaker.ts';
 import type { Chain, ChainMetrics, ChainVerdict } from './chain.ts';
 import { openHost } from './host.ts';
 import { type LoadedPlugin, loadPlugin } from './load.ts';
-import { viewOf } from './message-view.ts';
-import { readVerdict } from './verdict.ts';
+import { VerdictSum } from './verdict-sum.ts';
 import { startWatchdog, type Watchdog } from './watchdog.ts';
 
-/** Longest an answer is held back, however many plugins ask for it. */
-export const throttleSumMsMax = 30_000;
-/** A plugin that keeps the event loop longer than this is named in the log. */
-export const synchronousMsMax = 50;
 /** A gateway whose event loop stands still for this long is ended (see watchdog.ts). */
 export const stallMsMax = 10_000;
 /** Longest `start` of a plugin. */
 const startMsMax = 30_000;
 
-const questions: readonly Question[] = ['connect', 'login', 'sender', 'recipient', 'message'];
-const sayWhenFailed = 'Service temporarily unavailable, try again later';
+const questions: readonly Question[] = [
+  'connect',
+  'greeting',
+  'login',
+  'authenticated',
+  'sender',
+  'recipient',
+  'header',
+  'message',
+];
+
+const nobodyAsked: ChainVerdict = Object.freeze({ word: 'pass', plugin: undefined });
 
 /** What runs when the configuration says nothing about plugins. */
 export const defaultPlugins: readonly PluginEntry[] = ['connection-limit', 'guess-guard', 'early-talker'].map(
   (use) => ({ use, mode: 'enforce', options: {}, place: (key) => `default plugin ${use} ${key}` }),
 );
-
-interface Running extends LoadedPlugin {
-  readonly work: PluginWork;
-  /** Place in the order, from 0; its number for the watchdog. */
-  readonly number: number;
-  breaker: Breaker;
-}
-
-type Answer =
-  | { readonly kind: 'verdict'; readonly verdict: Verdict }
-  | { readonly kind: 'failed'; readonly how: string; readonly error?: unknown };
 
 /**
  * Loads every entry and checks its options; starts nothing. For `check-config` and the reference page.
@@ -125,134 +119,37 @@ function runChain(parts: {
   const asks = (plugin: Running, question: Question): boolean =>
     typeof plugin.work.asked?.[question] === 'function';
   const byQuestion = new Map(
-    questions.map((question) => [question, plugins.filter((plugin) => asks(plugin, question))]),
-  );
-
-  /** Runs plugin code, and says which plugin it was when it kept everybody waiting. */
-  const timed = <T>(plugin: Running, what: string, session: Session, run: () => T): T => {
-    watchdog?.entering(plugin.number);
-    const began = performance.now();
-    try {
-      return run();
-    } finally {
-      const spentMs = performance.now() - began;
-      watchdog?.entering(-1);
-      if (spentMs > synchronousMsMax) {
-        const facts = {
-          trace: session.id,
-          plugin: plugin.definition.name,
-          what,
-          spentMs: Math.round(spentMs),
-        };
-        log.warn(facts, 'a plugin held the event loop');
-      }
-    }
-  };
-
-  const askOne = async (
-    plugin: Running,
-    question: Question,
-    session: Session,
-    rest: readonly unknown[],
-  ): Promise<Answer> => {
-    const allowed = mayAsk(plugin.breaker, performance.now());
-    plugin.breaker = allowed.breaker;
-    if (!allowed.ask) return { kind: 'failed', how: 'breaker-open' };
-    const view = question === 'message' ? viewOf(rest[0] as Message) : undefined;
-    let answer: Answer;
-    try {
-      const asked = plugin.work.asked as Record<string, (...args: unknown[]) => unknown>;
-      const args = view ? [view.message, ...rest.slice(1)] : rest;
-      const raw = timed(plugin, question, session, () => asked[question]!(session, ...args));
-      const settled = isThenable(raw) ? await inTime(raw, plugin.deadlineMs) : raw;
-      const verdict = settled === late ? undefined : readVerdict(settled);
-      if (verdict) answer = { kind: 'verdict', verdict };
-      else answer = { kind: 'failed', how: settled === late ? 'deadline' : 'not-a-verdict' };
-    } catch (error) {
-      answer = { kind: 'failed', how: 'threw', error };
-    } finally {
-      view?.close();
-    }
-    const after = afterAnswer(plugin.breaker, answer.kind === 'verdict', performance.now());
-    plugin.breaker = after.breaker;
-    if (after.turned) log.warn({ plugin: plugin.definition.name }, `plugin breaker ${after.turned}`);
-    return answer;
-  };
-
-  /** What a failure means, and one line of log about it. */
-  const verdictOfFailure = (
-    plugin: Running,
-    question: Question,
-    session: Session,
-    answer: Answer & { kind: 'failed' },
-  ): Verdict => {
-    const word = plugin.onFailure ?? (question === 'message' ? 'defer' : 'pass');
-    const { name } = plugin.definition;
-    metrics?.count('postern_plugin_failures_total', { plugin: name, question, how: answer.how }, 1);
-    const error = answer.error instanceof Error ? answer.error.message : answer.error;
-    const facts = { trace: session.id, plugin: name, question, how: answer.how, meaning: word };
-    log.warn(error === undefined ? facts : { ...facts, error: String(error) }, 'plugin failed');
-    if (word === 'pass') return { word };
-    return { word, say: sayWhenFailed, log: `${name} failed: ${answer.how}` };
-  };
-
-  const note = (plugin: Running, question: Question, session: Session, verdict: Verdict): void => {
-    const watching = plugin.entry.mode === 'watch';
-    const { name } = plugin.definition;
-    metrics?.count(
-      'postern_plugin_verdicts_total',
-      { plugin: name, question, verdict: verdict.word, mode: plugin.entry.mode },
-      1,
-    );
-    if (verdict.word === 'pass' && verdict.log === undefined && !(watching && verdict.headers)) return;
-    log.info(
-      {
-        trace: session.id,
-        protocol: session.protocol,
-        client: session.client.address,
-        plugin: name,
+    questions.map((question) => [
+      question,
+      groupsOf(
+        plugins.filter((plugin) => asks(plugin, question)),
         question,
-        verdict: verdict.word,
-        ...(verdict.say === undefined ? {} : { say: verdict.say }),
-        ...(verdict.log === undefined ? {} : { reason: verdict.log }),
-        ...(verdict.delayMs === undefined ? {} : { delayMs: verdict.delayMs }),
-        ...(verdict.score === undefined ? {} : { score: verdict.score }),
-      },
-      watching ? 'plugin would have answered' : 'plugin answered',
-    );
-  };
+      ),
+    ]),
+  );
+  const asker = new PluginAsker(log, metrics, watchdog);
 
   const chain: Chain = {
     async ask(question, session, ...rest) {
-      const headers: (readonly [string, string])[] = [];
-      let score: number | undefined;
-      let delayMs = 0;
-      let decided: ChainVerdict | undefined;
-      for (const plugin of byQuestion.get(question) ?? []) {
-        const answer = await askOne(plugin, question, session, rest);
-        const verdict =
-          answer.kind === 'verdict' ? answer.verdict : verdictOfFailure(plugin, question, session, answer);
-        if (answer.kind === 'verdict') note(plugin, question, session, verdict);
-        // What only watches was asked like the others, and changes nothing.
-        if (plugin.entry.mode === 'watch') continue;
-        if (verdict.headers) headers.push(...verdict.headers);
-        if (verdict.score !== undefined) score = (score ?? 0) + verdict.score;
-        if (verdict.word === 'pass') continue;
-        if (verdict.word === 'throttle') {
-          delayMs = Math.min(delayMs + (verdict.delayMs ?? 0), throttleSumMsMax);
-          continue;
+      const groups = byQuestion.get(question)!;
+      if (groups.length === 0) return nobodyAsked;
+      const sum = new VerdictSum();
+      for (const group of groups) {
+        // One plugin, or neighbours that are asked at the same time; either way judged in their order.
+        const over = group.length > 1 ? new AbortController() : undefined;
+        const answers = group.map((plugin) => asker.ask(plugin, question, session, rest, over?.signal));
+        for (const [index, plugin] of group.entries()) {
+          const verdict = await answers[index]!;
+          // What only watches was asked like the others, and changes nothing.
+          if (plugin.entry.mode !== 'watch' && sum.add(plugin.definition.name, verdict)) break;
         }
-        decided = { ...verdict, plugin: plugin.definition.name };
-        break;
+        over?.abort();
+        if (sum.decided !== undefined) break;
       }
-      const refused = decided !== undefined && decided.word !== 'accept';
-      if (refused) chain.tell('refused', session, question, decided!, decided!.plugin!);
-      else if (delayMs > 0) await pause(delayMs, stop.signal);
-      return {
-        ...(decided ?? { word: 'pass', plugin: undefined }),
-        ...(headers.length === 0 || refused ? {} : { headers }),
-        ...(score === undefined ? {} : { score }),
-      };
+      const verdict = sum.verdict();
+      if (sum.refused) chain.tell('refused', session, question, verdict, verdict.plugin!);
+      else if (sum.delayMs > 0) await pause(sum.delayMs, stop.signal);
+      return verdict;
     },
     tell(report, session, ...rest) {
       for (const plugin of plugins) {
@@ -265,7 +162,7 @@ function runChain(parts: {
           log.warn(facts, 'plugin failed at a report');
         };
         try {
-          const raw = timed(plugin, report, session, () => told[report]!(session, ...rest));
+          const raw = asker.timed(plugin, report, session, () => told[report]!(session, ...rest));
           if (isThenable(raw)) Promise.resolve(raw).catch(failed);
         } catch (error) {
           failed(error);
@@ -281,25 +178,18 @@ function runChain(parts: {
   return chain;
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
-  );
-}
-
-const late = Symbol('late');
-
-/** What `work` resolves to, or `late`. A rejection that comes after that is nobody's. */
-async function inTime<T>(work: PromiseLike<T>, waitMs: number): Promise<T | typeof late> {
-  let timer: NodeJS.Timeout | undefined;
-  const passed = new Promise<typeof late>((resolve) => {
-    timer = setTimeout(resolve, waitMs, late);
-  });
-  try {
-    return await Promise.race([work, passed]);
-  } finally {
-    clearTimeout(timer);
+/** Neighbours that may be asked at the same time, together; everyone else alone. */
+function groupsOf(plugins: readonly Running[], question: Question): readonly (readonly Running[])[] {
+  if (question !== 'message') return plugins.map((plugin) => [plugin]);
+  const groups: Running[][] = [];
+  let beside = false;
+  for (const plugin of plugins) {
+    const sideBySide = plugin.definition.sideBySide === true;
+    if (sideBySide && beside) groups.at(-1)!.push(plugin);
+    else groups.push([plugin]);
+    beside = sideBySide;
   }
+  return groups;
 }
 
 function pause(waitMs: number, signal: AbortSignal): Promise<void> {

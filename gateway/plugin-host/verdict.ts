@@ -3,7 +3,7 @@
  * a hurry, and in plain JavaScript too. Whatever is not a verdict counts as a
  * failure of the plugin; header fields are made fit to stand in a message.
  */
-import type { Verdict } from '../plugins/api.ts';
+import type { FieldMatch, Verdict } from '../plugins/api.ts';
 
 const words: ReadonlySet<unknown> = new Set(['pass', 'accept', 'defer', 'reject', 'disconnect', 'throttle']);
 
@@ -16,13 +16,16 @@ export const headerValueCharsMax = 8192;
 /** The verdict in `raw`, copied, or `undefined` when it is none. May throw what a getter of `raw` throws. */
 export function readVerdict(raw: unknown): Verdict | undefined {
   if (typeof raw !== 'object' || raw === null) return undefined;
-  const { word, say, log, delayMs, headers, score } = raw as Record<string, unknown>;
+  const { word, say, log, delayMs, headers, score, dropFields, quarantine } = raw as Record<string, unknown>;
   if (!words.has(word)) return undefined;
   if (say !== undefined && typeof say !== 'string') return undefined;
   if (log !== undefined && typeof log !== 'string') return undefined;
   if (delayMs !== undefined && !isAmount(delayMs)) return undefined;
   if (score !== undefined && (typeof score !== 'number' || !Number.isFinite(score))) return undefined;
   if (word === 'throttle' && delayMs === undefined) return undefined;
+  if (quarantine !== undefined && typeof quarantine !== 'boolean') return undefined;
+  const drops = dropFields === undefined ? undefined : fieldMatches(dropFields);
+  if (dropFields !== undefined && drops === undefined) return undefined;
   let clean: [string, string][] | undefined;
   if (headers !== undefined) {
     if (!Array.isArray(headers) || headers.length > headersMax) return undefined;
@@ -42,7 +45,22 @@ export function readVerdict(raw: unknown): Verdict | undefined {
     ...(delayMs === undefined ? {} : { delayMs }),
     ...(clean === undefined ? {} : { headers: clean }),
     ...(score === undefined ? {} : { score }),
+    ...(drops === undefined ? {} : { dropFields: drops }),
+    ...(quarantine === true ? { quarantine } : {}),
   };
+}
+
+function fieldMatches(raw: unknown): FieldMatch[] | undefined {
+  if (!Array.isArray(raw) || raw.length > headersMax) return undefined;
+  const matches: FieldMatch[] = [];
+  for (const one of raw as unknown[]) {
+    if (typeof one !== 'object' || one === null) return undefined;
+    const { name, valueStart } = one as Record<string, unknown>;
+    if (typeof name !== 'string' || cleanHeaderName(name) === undefined) return undefined;
+    if (valueStart !== undefined && typeof valueStart !== 'string') return undefined;
+    matches.push(valueStart === undefined ? { name } : { name, valueStart });
+  }
+  return matches;
 }
 
 function isAmount(value: unknown): value is number {

@@ -28,8 +28,18 @@ export interface Verdict {
   readonly delayMs?: number;
   /** Messages only: header fields to add on top, in order. Values are folded and cleaned by the host. */
   readonly headers?: readonly (readonly [name: string, value: string])[];
+  /** Messages only: fields of the sender's that are taken out, when the message is delivered. */
+  readonly dropFields?: readonly FieldMatch[];
+  /** Messages only, with `pass`: it is delivered into each recipient's junk folder. */
+  readonly quarantine?: boolean;
   /** Adds to the score of the message; for the log and for later plugins. */
   readonly score?: number;
+}
+
+/** Header fields by name and, if given, by how their unfolded value begins; both without regard to case. */
+export interface FieldMatch {
+  readonly name: string;
+  readonly valueStart?: string;
 }
 
 export const pass: Verdict = Object.freeze({ word: 'pass' });
@@ -66,6 +76,19 @@ export const tag = (
   ...(log === undefined ? {} : { log }),
 });
 
+/** Pass, but into the junk folder. A later plugin may still refuse the message. */
+export const quarantine = (
+  log: string,
+  headers: NonNullable<Verdict['headers']> = [],
+  score = 0,
+): Verdict => ({
+  word: 'pass',
+  quarantine: true,
+  headers,
+  score,
+  log,
+});
+
 /** What can be seen on the wire before the first protocol word. */
 export interface Wire {
   /**
@@ -88,12 +111,18 @@ export interface Envelope {
   readonly to: readonly string[];
 }
 
-/** A whole message as received, before our own headers. Bytes have CRLF line ends and no dot-stuffing. */
-export interface Message {
+/** The header of a message, as soon as it has come and before the rest has. */
+export interface MessageHeader {
   readonly envelope: Envelope;
-  readonly size: number;
-  /** Unfolded values of a header field, first one first, Latin-1 text; at most 100. */
+  /** Unfolded values of a field, first one first, Latin-1 text; at most 100. */
   header(name: string): readonly string[];
+  /** Names of all fields, in order, as they are spelled; at most 2,000. */
+  names(): readonly string[];
+}
+
+/** A whole message as received, before our own headers. Bytes have CRLF line ends and no dot-stuffing. */
+export interface Message extends MessageHeader {
+  readonly size: number;
   /** A new stream from the first byte; several plugins may read side by side. */
   stream(): Readable;
 }
@@ -102,12 +131,21 @@ export interface Message {
 export interface Asked {
   /** Before the greeting and before TLS handshakes are worth their cost. */
   connect?(session: Session, wire: Wire): Verdict | Promise<Verdict>;
+  /** SMTP: the name in HELO or EHLO. */
+  greeting?(session: Session, name: string): Verdict | Promise<Verdict>;
   /** After credentials were sent and before they are checked. */
   login?(session: Session, attempt: LoginAttempt): Verdict | Promise<Verdict>;
+  /** The credentials were right: `session.account` is who it is. Before the client is told. */
+  authenticated?(session: Session, attempt: LoginAttempt): Verdict | Promise<Verdict>;
   /** SMTP: MAIL FROM. */
   sender?(session: Session, from: string): Verdict | Promise<Verdict>;
   /** SMTP: each RCPT TO that the owner has confirmed. */
   recipient?(session: Session, to: string, from: string): Verdict | Promise<Verdict>;
+  /**
+   * SMTP: the message's header has come. Asked while the rest comes; a refusal saves looking at it, and is told
+   * to the client after the final dot (RFC 5321 4.1.1.4).
+   */
+  header?(session: Session, header: MessageHeader): Verdict | Promise<Verdict>;
   /** SMTP: the whole message, before any owner gets it. */
   message?(session: Session, message: Message): Verdict | Promise<Verdict>;
 }
@@ -172,6 +210,11 @@ export interface PluginDefinition<T extends SettingsTable = SettingsTable> {
    * for `message`, `pass` for the rest. The admin can set `on_failure = "pass" | "defer"` in the entry.
    */
   readonly onFailure?: 'pass' | 'defer';
+  /**
+   * `message` is asked at the same time as of the neighbours in the order that say so too: for scanners, which mostly
+   * wait. Their verdicts still count in the order; once one refuses, what the others find is not waited for.
+   */
+  readonly sideBySide?: boolean;
   /** Called once, at load. `options` are in code units: durations in ms, sizes in bytes. */
   start(options: ValuesOf<T>, host: PluginHost): PluginWork | Promise<PluginWork>;
 }

@@ -29,6 +29,7 @@ export default definePlugin({
   name: 'clamav',
   deadline: '60s',
   onFailure: 'defer',
+  sideBySide: true,
   options: {
     server: {
       kind: 'text',

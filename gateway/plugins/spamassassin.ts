@@ -9,11 +9,12 @@
  * A spamd that is down or answers nonsense is a failure of this plugin: `451`
  * unless the admin writes `on_failure = "pass"`.
  *
- * Header fields are added on top: of several X-Spam-* fields the topmost is ours.
+ * X-Spam-* fields the sender brought along are taken out (`keep_foreign`), so that a filter that looks for
+ * `X-Spam-Flag: YES` anywhere in the header never takes a stranger's word.
  */
 import net from 'node:net';
 import { pipeline } from 'node:stream/promises';
-import { definePlugin, type Message, reject, type Session, tag } from './api.ts';
+import { definePlugin, type Message, reject, type Session, tag, type Verdict } from './api.ts';
 
 /** Longest answer of spamd: a status line, headers, the names of the rules that hit. */
 const answerBytesMax = 64 * 1024;
@@ -31,6 +32,7 @@ export default definePlugin({
   name: 'spamassassin',
   deadline: '60s',
   onFailure: 'defer',
+  sideBySide: true,
   options: {
     server: {
       kind: 'text',
@@ -45,6 +47,16 @@ export default definePlugin({
       doc: 'User whose preferences spamd uses. Empty: its own.',
     },
     reject_score: { kind: 'number', default: 15, doc: 'Messages that score as much or more are refused.' },
+    quarantine: {
+      kind: 'flag',
+      default: false,
+      doc: 'What spamd calls spam goes into the junk folder, below reject_score.',
+    },
+    keep_foreign: {
+      kind: 'flag',
+      default: false,
+      doc: "Leave the sender's own X-Spam-* fields in the message.",
+    },
     timeout: { kind: 'duration', default: '30s', min: '100ms', doc: 'Longest one check may take, in all.' },
     size_max: { kind: 'size', default: '512KiB', doc: 'Larger messages pass without a score.' },
     concurrent_max: { kind: 'count', default: 5, min: 1, doc: "Checks at once (spamd's --max-children)." },
@@ -56,15 +68,24 @@ export default definePlugin({
   },
   start(options, { queue, count }) {
     const inTurn = queue(options.concurrent_max, options.waiting_max);
+    const tagged = (
+      headers: NonNullable<Verdict['headers']>,
+      message: Message,
+      rest: Partial<Verdict>,
+    ): Verdict => {
+      const foreign = message.names().filter((name) => /^x-spam-/i.test(name));
+      const dropped = options.keep_foreign
+        ? []
+        : [...new Set(foreign)].slice(0, 50).map((name) => ({ name }));
+      return { ...tag(headers), ...rest, ...(dropped.length === 0 ? {} : { dropFields: dropped }) };
+    };
     return {
       asked: {
         async message(session, message) {
           if (message.size > options.size_max) {
-            return tag(
-              [['X-Spam-Status', 'No, not scored: larger than the limit for scoring']],
-              0,
-              'not scored: size',
-            );
+            return tagged([['X-Spam-Status', 'No, not scored: larger than the limit for scoring']], message, {
+              log: 'not scored: size',
+            });
           }
           const verdict = await inTurn(() => askSpamd(session, message, options));
           count('scored');
@@ -74,7 +95,8 @@ export default definePlugin({
             count('refused');
             return reject('Message refused: it looks like spam', `${facts} tests=${tests.slice(0, 300)}`);
           }
-          return tag(
+          const quarantine = verdict.spam && options.quarantine;
+          return tagged(
             [
               ...(verdict.spam ? ([['X-Spam-Flag', 'YES']] as const) : []),
               ['X-Spam-Score', verdict.score.toFixed(1)],
@@ -83,7 +105,8 @@ export default definePlugin({
                 `${verdict.spam ? 'Yes' : 'No'}, ${facts} tests=${verdict.tests.join(', ') || 'none'}`,
               ],
             ],
-            verdict.score,
+            message,
+            { score: verdict.score, ...(quarantine ? { quarantine, log: facts } : {}) },
           );
         },
       },

@@ -24,6 +24,8 @@ export interface Delivery {
   readonly reversePath: string;
   readonly size: number;
   readonly deliveryKey: string;
+  /** Into the folder of this use; the inbox when absent. */
+  readonly fileInto?: 'junk';
   body(): AsyncIterable<Buffer> | Iterable<Buffer>;
 }
 
@@ -114,6 +116,7 @@ async function deliverTo(
     [linkHeader.reversePath]: encodeURIComponent(delivery.reversePath),
     [linkHeader.size]: String(delivery.size),
     [linkHeader.deliveryKey]: delivery.deliveryKey,
+    ...(delivery.fileInto === undefined ? {} : { [linkHeader.fileInto]: delivery.fileInto }),
   };
   try {
     const answer = await exchange(group.link, headers, delivery.body(), answerMsMax);

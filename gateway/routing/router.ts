@@ -63,6 +63,8 @@ export interface Router {
       readonly reversePath: string;
       readonly size: number;
       readonly deliveryKey: string;
+      /** Into the folder of this use; the inbox when absent. */
+      readonly fileInto?: 'junk';
       body(): AsyncIterable<Buffer> | Iterable<Buffer>;
     },
   ): Promise<readonly DeliveryAnswer[]>;

@@ -8,7 +8,7 @@ import { type Address, canonicalAddress } from '../../cluster-protocol/ids.ts';
 import type { Credentials } from '../../cluster-protocol/link.ts';
 import type { Metrics } from '../health/metrics.ts';
 import type { Chain } from '../plugin-host/chain.ts';
-import type { LoginAttempt } from '../plugins/api.ts';
+import type { LoginAttempt, Verdict } from '../plugins/api.ts';
 import type { Router } from '../routing/router.ts';
 import type { SessionStream } from '../routing/session-stream.ts';
 import type { DialogStep, LoginDialog, LoginStep } from './login-dialog.ts';
@@ -101,7 +101,21 @@ export class LoginWork {
     if (opened.outcome === 'unavailable') return this.#unavailable(dialog);
     if (opened.outcome === 'refused') return this.#failed(opened.reason, dialog);
     const { stream, capability } = opened;
+    const verdict = await this.#judged(credentials.user);
+    if (verdict !== undefined && isRefusal(verdict)) {
+      stream.on('error', () => {});
+      stream.destroy();
+      this.#note('refused');
+      return dialog.loginJudged(verdict);
+    }
     return { do: 'hand-over', account: credentials.user, stream, capability };
+  }
+
+  /** What the chain says of somebody whose credentials were right; `undefined` when nobody asks. */
+  async #judged(account: Address): Promise<Verdict | undefined> {
+    const { chain } = this.#parts;
+    if (!chain.wants('authenticated')) return undefined;
+    return chain.ask('authenticated', { ...this.#session, account }, this.#attempt);
   }
 
   #unavailable(dialog: LoginDialog): DialogStep {

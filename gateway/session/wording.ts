@@ -17,6 +17,10 @@ const said: Record<RefusalWord, string> = {
   disconnect: 'Connection refused',
 };
 
+function isOfLogin(question: Question): boolean {
+  return question === 'login' || question === 'authenticated';
+}
+
 /** Does the verdict end what was asked for? */
 export function isRefusal(verdict: Verdict): verdict is Verdict & { readonly word: RefusalWord } {
   return verdict.word === 'defer' || verdict.word === 'reject' || verdict.word === 'disconnect';
@@ -39,7 +43,7 @@ export function smtpWords(
 ): { readonly code: number; readonly status: string; readonly text: string } {
   const text = sayOf(verdict);
   if (verdict.word === 'disconnect') return { code: 421, status: '4.7.0', text };
-  if (question === 'login') {
+  if (isOfLogin(question)) {
     // RFC 4954 6: 454 a temporary failure, 535 credentials not accepted.
     return verdict.word === 'defer'
       ? { code: 454, status: '4.7.0', text }
@@ -50,7 +54,8 @@ export function smtpWords(
     return question === 'connect'
       ? { code: 421, status: '4.7.0', text }
       : { code: 451, status: '4.7.1', text };
-  const code = question === 'sender' || question === 'recipient' ? 550 : 554;
+  const ofCommand = question === 'greeting' || question === 'sender' || question === 'recipient';
+  const code = ofCommand ? 550 : 554;
   return { code, status: '5.7.1', text };
 }
 
@@ -65,7 +70,7 @@ export function imapWords(verdict: Verdict & { readonly word: RefusalWord }): st
 export function pop3Words(question: Question, verdict: Verdict & { readonly word: RefusalWord }): string {
   const text = sayOf(verdict);
   if (verdict.word === 'defer') return `-ERR [SYS/TEMP] ${text}`;
-  return question === 'login' ? `-ERR [AUTH] ${text}` : `-ERR ${text}`;
+  return isOfLogin(question) ? `-ERR [AUTH] ${text}` : `-ERR ${text}`;
 }
 
 /** The status for HTTP (RFC 9110 15, RFC 6585 4). */

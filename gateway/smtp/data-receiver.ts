@@ -5,6 +5,7 @@
  * limit, is refused whole and never mended. Pure: bytes in, bytes and a
  * verdict out.
  */
+import { headerExtent } from './message-header.ts';
 import { type Reply, replies } from './reply.ts';
 
 export interface DataLimits {
@@ -176,43 +177,4 @@ export class DataReceiver {
     if (this.failure === undefined || (reply.close && !this.failure.close)) this.failure = reply;
     this.#headerParts = undefined;
   }
-}
-
-/**
- * How many bytes of a message are its header: up to and with the empty line, or up to the first line that
- * is no field and no continuation. A first line `From …` (mbox) counts to the header.
- */
-export function headerExtent(bytes: Buffer): number {
-  let at = 0;
-  while (at < bytes.length) {
-    const lf = bytes.indexOf(LF, at);
-    const end = lf === -1 ? bytes.length : lf + 1;
-    const line = bytes.toString('latin1', at, Math.min(end, at + 1000));
-    if (line === '\r\n') return end;
-    const field = /^(?:[!-9;-~]{1,997}[ \t]*:|[ \t])/.test(line) || line.length === 1000;
-    if (!field && !(at === 0 && /^>?From /.test(line)) && lf !== -1) return at;
-    at = end;
-  }
-  return bytes.length;
-}
-
-const fieldsPerNameMax = 100;
-
-/**
- * Unfolded values of a header field, first one first, Latin-1 text, at most 100 (RFC 5322 2.2.3).
- * @param header  Bytes as `DataReceiver.header` has them.
- */
-export function headerValues(header: Buffer, name: string): readonly string[] {
-  const values: string[] = [];
-  const wanted = name.toLowerCase();
-  const lines = header.toString('latin1').split('\r\n');
-  for (let at = 0; at < lines.length && values.length < fieldsPerNameMax; at++) {
-    const line = lines[at]!;
-    const colon = line.indexOf(':');
-    if (colon <= 0 || line.slice(0, colon).trimEnd().toLowerCase() !== wanted) continue;
-    const parts = [line.slice(colon + 1)];
-    while (/^[ \t]/.test(lines[at + 1] ?? '')) parts.push(lines[++at]!);
-    values.push(parts.join('').trim());
-  }
-  return values;
 }

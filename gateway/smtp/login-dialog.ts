@@ -83,10 +83,18 @@ export class LoginDialog {
     }
     const asked = user === undefined ? 'no' : await this.#ask(step, user);
     if (typeof asked === 'object') return asked;
-    this.#note(typed, asked);
-    if (asked === 'yes') {
+    if (asked !== 'yes') this.#note(typed, asked);
+    else {
       this.#exchange = undefined;
       this.#session.account = user;
+      const verdict = await this.#door.chain.ask('authenticated', this.#session, typed);
+      const refusal = replyFor('authenticated', verdict);
+      if (refusal !== undefined) {
+        this.#session.account = undefined;
+        this.#note(typed, 'refused', verdict.plugin);
+        return { reply: refusal, wrong: true };
+      }
+      this.#note(typed, asked);
       this.#door.chain.tell('loggedIn', this.#session);
       return { reply: replies.loggedIn, wrong: false };
     }

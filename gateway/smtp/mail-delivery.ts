@@ -6,12 +6,13 @@
  */
 import { isFault } from '../../base/fault.ts';
 import type { Address } from '../../cluster-protocol/ids.ts';
-import type { Envelope, Message } from '../plugins/api.ts';
+import type { ChainVerdict } from '../plugin-host/chain.ts';
+import type { Envelope, FieldMatch, Message, MessageHeader, Question } from '../plugins/api.ts';
 import type { MutableSession } from '../session/session.ts';
-import { headerValues } from './data-receiver.ts';
 import { replyForAnswers } from './delivery.ts';
 import type { DoorShared } from './door-shared.ts';
 import type { HarakaTransaction } from './haraka/types.ts';
+import { headerNames, headerValues, withoutFields } from './message-header.ts';
 import { type Reply, renderReply, replies, replyFor } from './reply.ts';
 import type { Spool } from './spool.ts';
 import { traceHeader } from './trace-header.ts';
@@ -32,7 +33,10 @@ export class MailDelivery {
   readonly #startedAtMs = performance.now();
   #failure: Reply | undefined;
   #header: Buffer = Buffer.alloc(0);
+  #headerVerdict: Promise<ChainVerdict> | undefined;
   #fields: [name: string, value: string][] = [];
+  readonly #dropFields: FieldMatch[] = [];
+  #quarantine = false;
   #key = '';
   #plugin: string | undefined;
   #score = 0;
@@ -55,8 +59,22 @@ export class MailDelivery {
     this.#facts.spool.drop();
   }
 
+  /** The header has come, the rest is on its way: the chain may judge it meanwhile. */
+  headerCame(header: Buffer): void {
+    const { chain } = this.#facts.door;
+    if (this.#headerVerdict !== undefined || !chain.wants('header')) return;
+    const verdict = chain.ask('header', this.#facts.session, this.#headerView(header));
+    this.#headerVerdict = verdict;
+    // Nothing need be kept of what is refused already; the client is told after its final dot.
+    void verdict.then((judged) => {
+      const refusal = replyFor('header', judged);
+      if (refusal !== undefined && !this.#busy && !this.#finished) this.#judge('header', judged);
+    });
+  }
+
   received(header: Buffer): void {
     this.#header = header;
+    this.headerCame(header);
     if (this.#failure === undefined) this.#size = this.#facts.spool.size;
   }
 
@@ -104,25 +122,23 @@ export class MailDelivery {
 
   async #deliver(): Promise<Reply> {
     const { door, session, id, from, recipients, extended, spool } = this.#facts;
+    const headerVerdict = await this.#headerVerdict;
+    if (headerVerdict !== undefined) {
+      const refusal = this.#judge('header', headerVerdict);
+      if (refusal !== undefined) return refusal;
+    }
     await spool.complete();
     this.#key = spool.deliveryKey();
     const envelope: Envelope = { from, to: recipients };
     const size = spool.size;
     if (door.chain.wants('message')) {
-      const header = this.#header;
       const message: Message = {
-        envelope,
+        ...this.#headerView(this.#header),
         size,
-        header: (name) => headerValues(header, name),
         stream: () => spool.stream(),
       };
-      const verdict = await door.chain.ask('message', session, message);
-      this.#plugin = verdict.plugin;
-      this.#pluginLog = verdict.log;
-      this.#score = verdict.score ?? 0;
-      const refusal = replyFor('message', verdict);
+      const refusal = this.#judge('message', await door.chain.ask('message', session, message));
       if (refusal !== undefined) return refusal;
-      for (const [name, value] of verdict.headers ?? []) this.#fields.push([name, value]);
     }
     const top = traceHeader({
       session,
@@ -133,12 +149,17 @@ export class MailDelivery {
       at: new Date(),
       fields: this.#fields,
     });
+    const header = withoutFields(this.#header, this.#dropFields);
+    const changed = header !== this.#header;
+    const skipBytes = changed ? this.#header.length : 0;
+    const head = changed ? Buffer.concat([top, header]) : top;
     const answers = await door.router.deliver(session, {
       recipients,
       reversePath: from,
-      size: top.length + size,
+      size: head.length + size - skipBytes,
       deliveryKey: this.#key,
-      body: () => bodyOf(top, spool),
+      ...(this.#quarantine ? { fileInto: 'junk' } : {}),
+      body: () => bodyOf(head, spool, skipBytes),
     });
     const reply = replyForAnswers(answers, recipients.length);
     for (const answer of answers) {
@@ -160,6 +181,33 @@ export class MailDelivery {
       return { code: 250, text: `2.0.0 OK ${id}` };
     }
     return reply;
+  }
+
+  #headerView(header: Buffer): MessageHeader {
+    const { from, recipients } = this.#facts;
+    return {
+      envelope: { from, to: recipients },
+      header: (name) => headerValues(header, name),
+      names: () => headerNames(header),
+    };
+  }
+
+  /** Keeps what a verdict says of the message. @returns the reply that refuses it, if it does. */
+  #judge(question: Question, verdict: ChainVerdict): Reply | undefined {
+    const refusal = replyFor(question, verdict);
+    if (refusal !== undefined || verdict.plugin !== undefined) {
+      this.#plugin = verdict.plugin;
+      this.#pluginLog = verdict.log;
+    }
+    this.#score += verdict.score ?? 0;
+    if (refusal !== undefined) {
+      this.refuse(refusal);
+      return refusal;
+    }
+    this.#fields.push(...(verdict.headers ?? []).map(([name, value]): [string, string] => [name, value]));
+    this.#dropFields.push(...(verdict.dropFields ?? []));
+    this.#quarantine ||= verdict.quarantine === true;
+    return undefined;
   }
 
   /** The client is gone. What the owners are being given goes on. */
@@ -210,12 +258,30 @@ export class MailDelivery {
   }
 }
 
-function bodyOf(top: Buffer, spool: Spool): AsyncIterable<Buffer> | Iterable<Buffer> {
+/** @param skipBytes  How much of the spool's beginning `head` stands for. */
+function bodyOf(head: Buffer, spool: Spool, skipBytes: number): AsyncIterable<Buffer> | Iterable<Buffer> {
   const chunks = spool.chunks();
-  return Symbol.iterator in chunks ? [top, ...chunks] : prepended(top, chunks);
+  if (Symbol.iterator in chunks) return [head, ...skipped(chunks, skipBytes)];
+  return prepended(head, chunks, skipBytes);
 }
 
-async function* prepended(top: Buffer, chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  yield top;
-  yield* chunks;
+function* skipped(chunks: Iterable<Buffer>, skipBytes: number): Generator<Buffer> {
+  let left = skipBytes;
+  for (const chunk of chunks) {
+    if (chunk.length > left) yield left === 0 ? chunk : chunk.subarray(left);
+    left = Math.max(0, left - chunk.length);
+  }
+}
+
+async function* prepended(
+  head: Buffer,
+  chunks: AsyncIterable<Buffer>,
+  skipBytes: number,
+): AsyncGenerator<Buffer> {
+  yield head;
+  let left = skipBytes;
+  for await (const chunk of chunks) {
+    yield* skipped([chunk], left);
+    left = Math.max(0, left - chunk.length);
+  }
 }

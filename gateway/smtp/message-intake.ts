@@ -59,6 +59,7 @@ export class MessageIntake {
     const used = this.#receiver.push(bytes);
     const { failure, header } = this.#receiver;
     if (failure !== undefined) this.delivery.refuse(failure);
+    else if (header !== undefined) this.delivery.headerCame(header);
     if (used !== -1) this.delivery.received(header ?? Buffer.alloc(0));
     return used;
   }

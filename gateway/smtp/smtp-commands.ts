@@ -136,10 +136,17 @@ export class SmtpCommands {
     this.#mail = undefined;
     // the reply to EHLO lists the extensions, so Haraka's own stands
     const okReply = verb === 'HELO' ? { code: 250, text: this.#door.hostname } : undefined;
-    return this.#control.feed(`${verb} ${name}`, okReply, (accepted) => {
-      if (!accepted) return;
-      this.extended = verb === 'EHLO';
-      this.#facts.greeting = name;
+    const proceed = () =>
+      this.#control.feed(`${verb} ${name}`, okReply, (accepted) => {
+        if (!accepted) return;
+        this.extended = verb === 'EHLO';
+        this.#facts.greeting = name;
+      });
+    const { chain } = this.#door;
+    if (!chain.wants('greeting')) return proceed();
+    return this.#control.later(async () => {
+      const refusal = replyFor('greeting', await chain.ask('greeting', this.#facts, name));
+      return refusal ?? proceed();
     });
   }
 

@@ -66,7 +66,7 @@ async function receive(
   slots: readonly RecipientDelivery[],
   context: ServiceContext,
 ): Promise<void> {
-  const facts = { deliveryKey: delivery.deliveryKey, size: delivery.size, nowMs: Date.now() };
+  const facts = { ...delivery, nowMs: Date.now() };
   const begin = (): Promise<unknown> => Promise.all(slots.map((slot) => slot.begin(context.accounts, facts)));
   if (delivery.size <= pieceBytes) {
     // Nothing is opened before the whole message is here: a broken delivery costs the store nothing.

@@ -19,6 +19,8 @@ export interface DeliveryOpening {
   readonly reversePath: string;
   /** Bytes of the body. */
   readonly size: number;
+  /** Into the folder of this use; the inbox when absent. */
+  readonly fileInto?: 'junk';
 }
 
 /** @throws {Fault} `bad-syntax` */
@@ -28,6 +30,7 @@ export function deliveryOpening(headers: IncomingHttpHeaders): DeliveryOpening {
     deliveryKey: deliveryKeyOf(headers),
     reversePath: decoded(textOf(headers, linkHeader.reversePath) ?? '').slice(0, 1024),
     size: sizeOf(headers),
+    ...(textOf(headers, linkHeader.fileInto) === 'junk' ? { fileInto: 'junk' } : {}),
   };
 }
 

@@ -7,11 +7,13 @@ import { errnoOf, type Fault, isFault } from '../../../base/fault.ts';
 import type { Address } from '../../../cluster-protocol/ids.ts';
 import type { DeliveryAnswer } from '../../../cluster-protocol/link.ts';
 import type { Account, Accounts } from '../../accounts/accounts.ts';
-import type { Incoming } from '../../store/store.ts';
+import type { Folder, Incoming, Store } from '../../store/store.ts';
 
 type Outcome = DeliveryAnswer['outcome'];
 
 export const inboxName = 'INBOX';
+/** Where there is no folder of that use yet. */
+const junkName = 'Junk';
 
 export class RecipientDelivery {
   readonly recipient: Address;
@@ -30,16 +32,17 @@ export class RecipientDelivery {
     return this.outcome === undefined;
   }
 
-  /** Opens the account and a temporary file in its INBOX. Never rejects: a failure is the outcome. */
+  /** Opens the account and a temporary file in the folder. Never rejects: a failure is the outcome. */
   async begin(
     accounts: Accounts,
-    delivery: { deliveryKey: string; size: number; nowMs: number },
+    delivery: { deliveryKey: string; size: number; nowMs: number; fileInto?: 'junk' },
   ): Promise<void> {
     if (!this.isOpen) return;
     try {
       this.#account = await accounts.open(this.recipient);
-      const inbox = await this.#account.store.folder(inboxName);
-      this.#incoming = await inbox.append(
+      const { store } = this.#account;
+      const folder = delivery.fileInto === 'junk' ? await junkFolder(store) : await store.folder(inboxName);
+      this.#incoming = await folder.append(
         { flags: 0, keywords: [], internalDateMs: delivery.nowMs, deliveryKey: delivery.deliveryKey },
         delivery.size,
       );
@@ -106,6 +109,22 @@ export class RecipientDelivery {
     const account = this.#account;
     this.#account = undefined;
     account?.release();
+  }
+}
+
+/** The folder for junk (RFC 6154), made when there is none. */
+async function junkFolder(store: Store): Promise<Folder> {
+  const folders = store.listFolders();
+  const found =
+    folders.find(({ specialUse, selectable }) => specialUse === 'junk' && selectable) ??
+    folders.find(({ name, selectable }) => name === junkName && selectable);
+  if (found !== undefined) return store.folder(found.name);
+  try {
+    return await store.createFolder(junkName, 'junk');
+  } catch (error) {
+    // Made by another delivery meanwhile.
+    if (isFault(error, 'already-exists')) return store.folder(junkName);
+    throw error;
   }
 }
 

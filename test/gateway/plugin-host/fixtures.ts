@@ -5,6 +5,11 @@ import { Readable } from 'node:stream';
 import type { PluginEntry } from '../../../base/config-file.ts';
 import type { Log } from '../../../base/log.ts';
 import type { Message, Session, Wire } from '../../../gateway/plugins/api.ts';
+import {
+  headerExtent,
+  headerNames as namesOf,
+  headerValues as valuesOf,
+} from '../../../gateway/smtp/message-header.ts';
 
 let sessions = 0;
 
@@ -33,7 +38,8 @@ export function message(text: string | Buffer, opened: Readable[] = []): Message
   return {
     envelope: { from: 'a@example.org', to: ['demo@postern.test'] },
     size: bytes.length,
-    header: () => [],
+    header: (name) => valuesOf(bytes.subarray(0, headerExtent(bytes)), name),
+    names: () => namesOf(bytes.subarray(0, headerExtent(bytes))),
     stream() {
       const chunks: Buffer[] = [];
       for (let at = 0; at < bytes.length; at += 65536) chunks.push(bytes.subarray(at, at + 65536));

@@ -1,5 +1,7 @@
 /** Whatever a plugin does, the door gets one verdict (CASES 54). */
 
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { PluginEntry } from '../../../base/config-file.ts';
@@ -17,6 +19,9 @@ const answers: Record<string, string> = {
   rejects: `() => ({ word: 'reject', say: 'no', log: 'because' })`,
   disconnects: `() => ({ word: 'disconnect', say: 'bye' })`,
   throttles: `() => ({ word: 'throttle', delayMs: 60 })`,
+  quarantines: `() => ({ word: 'pass', quarantine: true, log: 'smells' })`,
+  drops: `() => ({ word: 'pass', dropFields: [{ name: 'X-Old' }, { name: 'Authentication-Results', valueStart: 'mx.test' }] })`,
+  'drops-nonsense': `() => ({ word: 'pass', dropFields: ['X-Old'] })`,
   'tags-a': `() => ({ word: 'pass', headers: [['X-A', 'one']], score: 1 })`,
   'tags-b': `() => ({ word: 'pass', headers: [['X-B', 'two\\r\\nX-Evil: yes']], score: 2.5 })`,
   throws: `() => { throw new Error('boom') }`,
@@ -84,6 +89,7 @@ describe('one plugin', () => {
     ['nothing', 'pass', 'defer'],
     ['bad-header', 'pass', 'defer'],
     ['bad-delay', 'pass', 'defer'],
+    ['drops-nonsense', 'pass', 'defer'],
     ['bad-getter', 'pass', 'defer'],
     ['late', 'pass', 'defer'],
     ['late-throw', 'pass', 'defer'],
@@ -162,6 +168,80 @@ describe('several plugins', () => {
       false,
       false,
     ]);
+  });
+});
+
+describe('scanners side by side', () => {
+  const seen: string[] = [];
+  const gate = Promise.withResolvers<void>();
+  const beside = `export default { name: 'NAME', sideBySide: true, options: {}, start() { return { asked: { message: BODY } } } };\n`;
+  const write = (name: string, body: string): Promise<void> =>
+    writeFile(path.join(dir.path, `${name}.mjs`), beside.replace('NAME', name).replace('BODY', body));
+
+  beforeAll(async () => {
+    Object.assign(globalThis, { besideSeen: seen, besideGate: gate.promise });
+    const waits = (name: string, word: string): string =>
+      `async () => { besideSeen.push('${name} begins'); await besideGate; besideSeen.push('${name} ends'); return { word: '${word}', say: '${name}', headers: [['X-${name}', '1']] } }`;
+    await write('beside-a', waits('a', 'pass'));
+    await write('beside-b', waits('b', 'pass'));
+    await write('beside-c', `() => { besideSeen.push('c'); return { word: 'reject', say: 'c' } }`);
+    await write(
+      'beside-hangs',
+      `(s, message) => new Promise((resolve) => message.stream().once('close', resolve).resume().pause())`,
+    );
+  });
+
+  test('are asked at the same time, and count in their order', async () => {
+    const chain = await chainOf(['beside-a', 'beside-b'].map((name) => use(name, { deadline: '30s' })));
+    const asked = chain.ask('message', session(), message('x'));
+    await new Promise(setImmediate);
+    expect(seen).toEqual(['a begins', 'b begins']);
+    gate.resolve();
+    expect((await asked).headers).toEqual([
+      ['X-a', '1'],
+      ['X-b', '1'],
+    ]);
+  });
+
+  test('one that refuses waits for those before it, and not for those behind it', async () => {
+    const { log, records } = rememberingLog();
+    const chain = await chainOf(
+      ['beside-a', 'beside-c', 'beside-hangs'].map((name) => use(name, { deadline: '30s' })),
+      { log },
+    );
+    const opened: Readable[] = [];
+    const verdict = await chain.ask('message', session(), message('x'.repeat(200_000), opened));
+    expect(verdict).toEqual({ word: 'reject', say: 'c', plugin: 'beside-c' });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(opened.map((stream) => stream.destroyed)).toEqual([true]);
+    expect(records.filter(({ text }) => text === 'plugin failed')).toEqual([]);
+  });
+
+  test('one that is not a scanner stands between them', async () => {
+    seen.length = 0;
+    const chain = await chainOf([use('beside-c'), use('passes'), use('beside-a')]);
+    expect((await chain.ask('message', session(), message('x'))).plugin).toBe('beside-c');
+    expect(seen).toEqual(['c']);
+  });
+});
+
+describe('quarantine and dropped fields', () => {
+  test('are kept when all pass, and forgotten when one refuses', async () => {
+    const chain = await chainOf([use('quarantines'), use('drops'), use('passes')]);
+    expect(await chain.ask('message', session(), message('x'))).toEqual({
+      word: 'pass',
+      plugin: 'quarantines',
+      log: 'smells',
+      quarantine: true,
+      dropFields: [{ name: 'X-Old' }, { name: 'Authentication-Results', valueStart: 'mx.test' }],
+    });
+    const refusing = await chainOf([use('quarantines'), use('drops'), use('rejects')]);
+    expect(await refusing.ask('message', session(), message('x'))).toEqual({
+      word: 'reject',
+      say: 'no',
+      log: 'because',
+      plugin: 'rejects',
+    });
   });
 });
 

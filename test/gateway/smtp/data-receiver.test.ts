@@ -1,6 +1,12 @@
 /** The receiver against a plain reference, with every way to cut the bytes. */
 import { describe, expect, test } from '@jest/globals';
-import { DataReceiver, headerExtent, headerValues } from '../../../gateway/smtp/data-receiver.ts';
+import { DataReceiver } from '../../../gateway/smtp/data-receiver.ts';
+import {
+  headerExtent,
+  headerNames,
+  headerValues,
+  withoutFields,
+} from '../../../gateway/smtp/message-header.ts';
 
 const limits = {
   messageBytesMax: 100_000,
@@ -89,4 +95,35 @@ test('header values are unfolded, in order, by name in any case', () => {
   expect(headerValues(header.subarray(0, extent), 'Subject')).toEqual(['one', 'two  three']);
   expect(headerValues(header.subarray(0, extent), 'to')).toEqual(['a,\tb']);
   expect(headerValues(header.subarray(0, extent), 'cc')).toEqual([]);
+});
+
+describe('the fields of a header', () => {
+  const header = Buffer.from(
+    'From: a@b\r\nX-Old: one\r\n two\r\nAuthentication-Results: mx.test; spf=pass\r\nAuthentication-Results: other; spf=fail\r\nx-old: three\r\n\r\n',
+  );
+
+  test('are named in order, as they are spelled', () => {
+    expect(headerNames(header)).toEqual([
+      'From',
+      'X-Old',
+      'Authentication-Results',
+      'Authentication-Results',
+      'x-old',
+    ]);
+  });
+
+  test.each([
+    [[], header.toString()],
+    [[{ name: 'Subject' }], header.toString()],
+    [
+      [{ name: 'x-OLD' }],
+      'From: a@b\r\nAuthentication-Results: mx.test; spf=pass\r\nAuthentication-Results: other; spf=fail\r\n\r\n',
+    ],
+    [
+      [{ name: 'Authentication-Results', valueStart: 'MX.test;' }],
+      'From: a@b\r\nX-Old: one\r\n two\r\nAuthentication-Results: other; spf=fail\r\nx-old: three\r\n\r\n',
+    ],
+  ])('without %j', (matches, rest) => {
+    expect(withoutFields(header, matches).toString()).toBe(rest);
+  });
 });
