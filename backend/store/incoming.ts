@@ -151,9 +151,21 @@ export class IncomingMessage implements Incoming {
   async #writeGathered(durably = false): Promise<void> {
     const data = this.#gathered.length === 1 ? this.#gathered[0]! : Buffer.concat(this.#gathered);
     this.#gathered = [];
-    this.#fd ??= await openFile(this.#path(), durably ? newAndSynced : 'wx');
+    this.#fd ??= await this.#openTemporary(durably ? newAndSynced : 'wx');
     await writeAt(this.#fd, data, this.#written);
     this.#written += data.length;
+  }
+
+  async #openTemporary(flags: string | number): Promise<number> {
+    try {
+      return await openFile(this.#path(), flags);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      // Its folder is being renamed or removed at this moment: in the lane it is known which.
+      const { host } = this.#place;
+      await host.lane.run(async () => this.#place.check());
+      return await openFile(this.#path(), flags);
+    }
   }
 
   #path(): string {
