@@ -292,6 +292,13 @@ describe('what an admin wants', () => {
     expect(next(notPassed, noWishes)).toBeUndefined();
   });
 
+  test('a pin without an owner does not say how far its fence is: it goes home only with a grant of its shard', () => {
+    const map = mapOf(Array(4).fill(owned(a, 6)), { [address]: freeHolding });
+    expect(next(map, noWishes)!.pins.get(address)).toEqual(owned(a, 9));
+    const granted = next(mapOf(Array(4).fill(freeHolding), { [address]: freeHolding }), noWishes)!;
+    expect(granted.pins.has(address)).toBe(false);
+  });
+
   test('a pin that goes because its owner is gone depends on that', () => {
     const map = mapOf(Array(4).fill(owned(b, 6)), { [address]: owned({ id: 'c', incarnation: '1' }, 5) });
     const { next: after } = reassign(map, live, new Map(), false);
