@@ -15,13 +15,22 @@ export interface MemberStart {
   readonly config: string;
   /** 1-based number among the members of this role on this machine. */
   readonly number: number;
+  /** Listening sockets of an earlier process that the supervisor hands over. */
+  readonly listeners: number;
 }
 
 /** Words from a member to its supervisor. */
 export type MemberWord =
   /** It waits for what is not its own (registry, storage): it is not to be ended for being slow. Said again and again. */
   | { readonly word: 'waiting' }
-  | { readonly word: 'ready'; readonly addresses: Readonly<Record<string, readonly string[]>> }
+  /** Comes with the bare socket: see `listening-sockets.ts`. */
+  | { readonly word: 'listening'; readonly name: string }
+  | {
+      readonly word: 'ready';
+      readonly addresses: Readonly<Record<string, readonly string[]>>;
+      /** Names of the sockets it listens on; none for members that hand none over. */
+      readonly listeners?: readonly string[];
+    }
   /** Could not start; `line` names place and remedy. The member exits with code 78 (EX_CONFIG) right after. */
   | { readonly word: 'cannot-start'; readonly line: string }
   /** What a reload has changed, by setting; `error` when all stays as it was. */
@@ -33,7 +42,11 @@ export type MemberWord =
     };
 
 /** Words from the supervisor to a member. SIGTERM means the same as `drain`. */
-export type SupervisorWord = { readonly word: 'drain' } | { readonly word: 'reload' };
+export type SupervisorWord =
+  | { readonly word: 'drain' }
+  | { readonly word: 'reload' }
+  /** Comes with the bare socket. */
+  | { readonly word: 'listener'; readonly name: string };
 
 /** Exit code of a member that must not be restarted: its configuration is wrong. */
 export const exitBadConfig = 78;
@@ -46,9 +59,14 @@ export function memberStartFromArgs(args = process.argv.slice(2)): MemberStart {
       data: { type: 'string', default: '' },
       config: { type: 'string', default: '' },
       number: { type: 'string', default: '1' },
+      listeners: { type: 'string', default: '0' },
     },
   });
-  return { id: values.id, data: values.data, config: values.config, number: Number(values.number) };
+  return {
+    ...{ id: values.id, data: values.data, config: values.config },
+    number: Number(values.number),
+    listeners: Number(values.listeners),
+  };
 }
 
 /** Tells the supervisor, when there is one. */

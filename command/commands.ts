@@ -331,7 +331,7 @@ export const commands: readonly Command[] = [
   {
     words: ['member', 'restart'],
     summary: 'Drain a member of this machine, end its process, start it again and undrain it.',
-    more: 'For upgrades: the new process runs the version that is installed now. A gateway ends its connections within gateway.drain.',
+    more: 'For upgrades: the new process runs the version that is installed now. The next process of a gateway takes over its listening sockets before the present one ends its connections, within gateway.drain: nobody who connects is refused. When it cannot start, the present one goes on.',
     positionals: member,
     options: {},
     run: async (call) => (await import('./cluster-moves.ts')).restart(call),

@@ -2,10 +2,12 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import path from 'node:path';
 import { Fault } from '../base/fault.ts';
+import type { BareSocket } from '../base/listening-sockets.ts';
 import type { Log } from '../base/log.ts';
 import { exitBadConfig, type MemberWord, type SupervisorWord } from '../base/member.ts';
 import type { MemberId } from '../cluster-protocol/ids.ts';
 import { memberIdOf } from '../cluster-protocol/machine-settings.ts';
+import { KeptSockets } from './kept-sockets.ts';
 import { afterDeath, restartAtFirst } from './restart-policy.ts';
 
 const projectDir = path.resolve(import.meta.dirname, '..');
@@ -54,6 +56,12 @@ export class MemberProcess {
   #readyAtMs: number | undefined;
   #failedStarts = 0;
   #restarts = 0;
+  /** Given to each process; only gateways have any. */
+  readonly #sockets = new KeptSockets();
+  /** The process before, while it ends beside the one that has taken over. */
+  #retiring: ChildProcess | undefined;
+  /** Called when the process that was to take over has ended before it was ready. */
+  #replacementFailed: ((fault: Fault) => void) | undefined;
   readonly #options: MemberOptions;
   readonly #gone = new Set<() => void>();
   readonly #readyAgain = new Set<() => void>();
@@ -82,6 +90,7 @@ export class MemberProcess {
     const { role, number, data, config, env, log } = this.#options;
     const startedAtMs = performance.now();
     const args = ['--id', this.id, '--data', data, '--config', config, '--number', String(number)];
+    args.push('--listeners', String(this.#sockets.count));
     const child = fork(path.join(projectDir, role, `${role}.ts`), args, {
       cwd: projectDir,
       env,
@@ -98,9 +107,12 @@ export class MemberProcess {
     });
     let refused: string | undefined;
     const slow = setTimeout(() => child.kill('SIGKILL'), readyMsMax);
-    child.on('message', (word: MemberWord) => {
-      if (word?.word === 'ready' && this.#readyAtMs === undefined) {
+    this.#sockets.sendTo(child);
+    child.on('message', (word: MemberWord, handle: unknown) => {
+      if (word?.word === 'listening') this.#sockets.keep(word.name, handle as BareSocket | undefined);
+      if (word?.word === 'ready' && child === this.#child && this.#readyAtMs === undefined) {
         clearTimeout(slow);
+        this.#sockets.retain(word.listeners ?? []);
         this.#readyAtMs = performance.now();
         this.#failedStarts = 0;
         this.#options.ready(this.id, word.addresses, Math.round(this.#readyAtMs - startedAtMs));
@@ -119,13 +131,24 @@ export class MemberProcess {
     });
   }
 
-  /** Asks it to finish; ends it when it has not within `withinMs`. Resolves when the process is gone. */
+  /** Asks it to finish; ends it when it has not within `withinMs`. Resolves when the process is gone, for good. */
   async drain(withinMs: number): Promise<void> {
+    this.#sockets.close();
+    const retiring = this.#retiring;
+    if (retiring !== undefined) retiring.kill('SIGKILL');
+    await this.#finish(withinMs);
+  }
+
+  async #finish(withinMs: number): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#timer);
     const child = this.#child;
     if (child === undefined) return;
     const gone = new Promise<void>((resolve) => this.#gone.add(resolve));
+    await this.#end(child, withinMs, gone);
+  }
+
+  async #end(child: ChildProcess, withinMs: number, gone: Promise<void>): Promise<void> {
     const word: SupervisorWord = { word: 'drain' };
     if (child.connected) child.send(word, () => {});
     else child.kill('SIGTERM');
@@ -142,11 +165,50 @@ export class MemberProcess {
    * @throws {Fault} `unavailable` when it is not within a minute; it is tried further.
    */
   async restart(withinMs: number, wanted: () => boolean): Promise<void> {
-    await this.drain(withinMs);
+    if (this.role === 'gateway' && this.#child !== undefined && this.isReady) {
+      await this.#replace(this.#child, withinMs);
+      return;
+    }
+    await this.#finish(withinMs);
     await this.#options.died(this.id);
     if (!wanted()) return;
     this.#stopping = false;
     this.start();
+    await this.#untilReady();
+  }
+
+  /** A gateway's next process takes over the listening sockets before the present one is asked to finish. */
+  async #replace(old: ChildProcess, withinMs: number): Promise<void> {
+    if (this.#retiring !== undefined) throw new Fault('busy', `${this.id} is being replaced already`);
+    this.#retiring = old;
+    const failed = new Promise<never>((_, reject) => {
+      this.#replacementFailed = reject;
+    });
+    failed.catch(() => {}); // it may fail when nobody waits for it any more
+    const gone = new Promise<void>((resolve) => old.once('exit', () => resolve()));
+    try {
+      this.start();
+      await this.#untilReady(failed);
+      this.#replacementFailed = undefined;
+      await this.#end(old, withinMs, gone);
+    } catch (error) {
+      // The old one serves on; if it has ended meanwhile, that is a death like any other.
+      const next = this.#child;
+      this.#child = old;
+      this.#readyAtMs = performance.now();
+      next?.kill('SIGKILL');
+      this.#replacementFailed = undefined;
+      if (old.exitCode !== null || old.signalCode !== null)
+        this.#ended(old, old.exitCode, old.signalCode, () => ({ refused: undefined, stderr: '' }));
+      throw error;
+    } finally {
+      this.#retiring = undefined;
+      this.#replacementFailed = undefined;
+    }
+  }
+
+  /** @throws {Fault} `unavailable` */
+  async #untilReady(failed?: Promise<never>): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(
@@ -155,7 +217,8 @@ export class MemberProcess {
       );
     });
     const ready = new Promise<void>((resolve) => this.#readyAgain.add(resolve));
-    await Promise.race([ready, late]).finally(() => clearTimeout(timer));
+    const all = failed === undefined ? [ready, late] : [ready, late, failed];
+    await Promise.race(all).finally(() => clearTimeout(timer));
   }
 
   /** Tells it to read its configuration again. @returns What it said; an error when it says nothing. */
@@ -193,6 +256,7 @@ export class MemberProcess {
     this.#stopping = true;
     clearTimeout(this.#timer);
     this.#child?.kill('SIGKILL');
+    this.#retiring?.kill('SIGKILL');
   }
 
   #ended(
@@ -201,6 +265,18 @@ export class MemberProcess {
     signal: NodeJS.Signals | null,
     last: () => { refused: string | undefined; stderr: string },
   ): void {
+    // The one before, or one that was to replace it and did not: another process is the member.
+    if (child !== this.#child) return;
+    if (this.#replacementFailed !== undefined && this.#readyAtMs === undefined) {
+      const { refused, stderr } = last();
+      const why = refused ?? lastLine(stderr) ?? signal ?? `exit ${code}`;
+      this.#options.log.error(
+        { name: this.id, why },
+        'its next process did not start, the present one goes on',
+      );
+      this.#replacementFailed(new Fault('unavailable', `${this.id} goes on as it was: ${why}`));
+      return;
+    }
     const nowMs = performance.now();
     const wasReady = this.#readyAtMs !== undefined;
     const servedMs = wasReady ? nowMs - this.#readyAtMs! : 0;

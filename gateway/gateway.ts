@@ -11,6 +11,7 @@ import type { SecureVersion } from 'node:tls';
 import { type PluginEntry, readConfigFile, readSettings } from '../base/config-file.ts';
 import { Fault } from '../base/fault.ts';
 import { type DataLayout, layoutOf } from '../base/layout.ts';
+import { ListeningSockets } from '../base/listening-sockets.ts';
 import { flushLog, type Log, openLog } from '../base/log.ts';
 import {
   exitBadConfig,
@@ -32,7 +33,7 @@ import { processIdentity } from '../cluster-protocol/revoke.ts';
 import { clusterSettings } from '../cluster-protocol/settings.ts';
 import { followSettings } from '../cluster-protocol/shared-settings.ts';
 import { chainMetrics, countingChain } from './health/chain-metrics.ts';
-import { openHealthServer } from './health/health-server.ts';
+import { type Health, openHealthServer } from './health/health-server.ts';
 import { openMetrics } from './health/metrics.ts';
 import { openHttpDoor } from './http/http-door.ts';
 import { openImapDoor } from './imap/imap-door.ts';
@@ -55,6 +56,8 @@ import { openSmtpDoor } from './smtp/smtp-door.ts';
 
 /** A gateway goes on after a defect in somebody's callback; one that has so many in a minute is started anew. */
 const defectsPerMinuteMax = 20;
+/** How often it says that it waits for a backend; well within what the supervisor allows for a start. */
+const waitingEveryMs = 10_000;
 /** How long the registry may take to forget this gateway. */
 const letGoMs = 500;
 /** How long log lines have to reach the file before the process ends. */
@@ -65,6 +68,7 @@ let stop: (reason: string) => Promise<void> = async () => {};
 let stopping = false;
 
 async function start(memberStart: MemberStart): Promise<void> {
+  const passing = ListeningSockets.receive(memberStart.listeners);
   const layout = layoutOf(memberStart.data);
   const config = await readConfigFile(memberStart.config);
   const settings = readSettings(config, gatewaySettings);
@@ -185,6 +189,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     https: { protocol: 'http', implicitTls: true, accept: (socket, session) => http.accept(socket, session) },
   };
   let state = 'starting';
+  const sockets = await passing;
   const openings = Object.entries(doors).flatMap(([name, door]) =>
     settings[`listen.${name}` as 'listen.smtp'].map((address) =>
       openListener({
@@ -194,6 +199,7 @@ async function start(memberStart: MemberStart): Promise<void> {
         implicitTls: door.implicitTls ?? false,
         allowHalfOpen: door.halfOpen ?? false,
         reusePort: settings['gateway.count'] > 1,
+        sockets,
         proxyFrom,
         throttle,
         isBanned: (address) => bans.has(address, Date.now()),
@@ -208,13 +214,14 @@ async function start(memberStart: MemberStart): Promise<void> {
     const { host, port } = parseAddress(text)!;
     // Port 0 lets the system choose; else every gateway of the machine has its own.
     const address = { host, port: port === 0 ? 0 : port + memberStart.number - 1 };
-    return openHealthServer(address, metrics, () => ({
+    const healthNow = (): Health => ({
       ok: state === 'serving' && router.backends().length > 0,
       member: memberStart.id,
       state,
       backends: router.backends(),
       connections: throttle.total,
-    }));
+    });
+    return openHealthServer(address, metrics, healthNow, sockets);
   });
   const [listeners, health] = await Promise.all([Promise.all(openings), Promise.all(healthOpenings)]);
 
@@ -237,25 +244,28 @@ async function start(memberStart: MemberStart): Promise<void> {
     following.abort();
     shared.close();
     watchedTls.close();
+    // The next process may answer for this member's health already.
+    for (const server of health) server.close();
     const graceMs = settings['gateway.drain'];
     await Promise.all([imap.close(graceMs), pop3.close(graceMs), http.close(graceMs), smtp.close()]);
     const letGo = Promise.allSettled([chain.close(), router.close(), membership.leave()]);
     // Where the supervisor has gone its registry has gone too, and nobody answers.
     await Promise.race([letGo, new Promise((resolve) => setTimeout(resolve, letGoMs))]);
-    for (const server of health) server.close();
     await registry.close();
     deadlines.close();
     metrics.close();
     log.info({}, 'stopped');
     await Promise.race([flushLog(log), new Promise((resolve) => setTimeout(resolve, logFlushMs))]);
   };
-  await router.ready();
+  // No backend of the cluster can be reached: that is no reason to be ended and started again.
+  const waiting = setInterval(() => tellSupervisor({ word: 'waiting' }), waitingEveryMs);
+  await router.ready().finally(() => clearInterval(waiting));
   state = 'serving';
   const addresses = addressesOf(listeners);
   if (health.length > 0) addresses.health = health.map((server) => server.address);
   log.info({ addresses, ms: Math.round(performance.now()) }, 'ready');
   giveMemoryBackWhenQuiet(log);
-  tellSupervisor({ word: 'ready', addresses });
+  tellSupervisor({ word: 'ready', addresses, listeners: sockets.settle() });
 }
 
 function saslOffer(settings: LoginSettings): SaslOffer {

@@ -2,6 +2,7 @@
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { errnoOf, Fault } from '../../base/fault.ts';
+import type { ListeningSockets } from '../../base/listening-sockets.ts';
 import type { ListenAddress } from '../../base/settings.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -29,6 +30,7 @@ export async function openHealthServer(
   address: ListenAddress,
   metrics: Metrics,
   healthNow: () => Health,
+  sockets?: ListeningSockets,
 ): Promise<HealthServer> {
   const server = createServer({
     requestTimeout: requestMsMax,
@@ -50,9 +52,12 @@ export async function openHealthServer(
       (error: Error) => answer(response, 500, 'text/plain', `${error.message}\n`),
     );
   });
+  const socketName = `health ${address.host} ${address.port}`;
+  const inherited = sockets?.take(socketName);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(address.port, address.host, resolve);
+    if (inherited !== undefined) server.listen(inherited, resolve);
+    else server.listen(address.port, address.host, resolve);
   }).catch((error: unknown) => {
     const where = `${address.host}:${address.port}`;
     if (errnoOf(error) === 'EADDRINUSE')
@@ -67,6 +72,7 @@ export async function openHealthServer(
       cause: error,
     });
   });
+  sockets?.keep(socketName, server, inherited === undefined);
   server.on('error', () => {});
   server.unref();
   const bound = server.address() as AddressInfo;

@@ -4,6 +4,7 @@
  */
 import net from 'node:net';
 import { Fault } from '../../base/fault.ts';
+import type { BareSocket, ListeningSockets } from '../../base/listening-sockets.ts';
 import type { Log } from '../../base/log.ts';
 import type { ListenAddress } from '../../base/settings.ts';
 import { readProxyHeader } from '../../mailwire/proxy-header.ts';
@@ -43,6 +44,8 @@ export interface ListenerOptions {
   readonly allowHalfOpen: boolean;
   /** Several gateways of this machine share the port; the kernel spreads the connections. */
   readonly reusePort: boolean;
+  /** Where sockets of an earlier process come from, and new ones are kept. */
+  readonly sockets?: ListeningSockets;
   readonly proxyFrom: readonly Network[];
   readonly throttle: Throttle;
   /** May this client (its canonical address) not connect at all? Nobody unless told. */
@@ -78,16 +81,21 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
         resolve();
       });
     });
+  const socketName = `${options.name} ${address.host} ${address.port}`;
+  const inherited = options.sockets?.take(socketName);
   try {
-    await listen(address.host).catch((error: NodeJS.ErrnoException) => {
-      // A machine without IPv6 has no [::], and means everything it has.
-      if (error.code !== 'EAFNOSUPPORT' || address.host !== '::') throw error;
-      options.log.warn({ listener: options.name }, 'no IPv6 on this machine: listening on IPv4 only');
-      return listen('0.0.0.0');
-    });
+    if (inherited !== undefined) await takeOver(server, inherited);
+    else
+      await listen(address.host).catch((error: NodeJS.ErrnoException) => {
+        // A machine without IPv6 has no [::], and means everything it has.
+        if (error.code !== 'EAFNOSUPPORT' || address.host !== '::') throw error;
+        options.log.warn({ listener: options.name }, 'no IPv6 on this machine: listening on IPv4 only');
+        return listen('0.0.0.0');
+      });
   } catch (error) {
     throw listenFault(error, options);
   }
+  options.sockets?.keep(socketName, server, inherited === undefined);
   const bound = boundAddress(server);
   const farewell = {
     get room(): boolean {
@@ -100,6 +108,17 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   // Out of descriptors and the like: what is open goes on, and the next one may succeed (CASES 114).
   server.on('error', (error) => options.log.error({ listener: bound, error: error.message }, 'listener'));
   return { name: options.name, address: bound, stop: () => void server.close() };
+}
+
+/** Accepts on a socket that listens already: whoever waits in its queue comes in now. */
+function takeOver(server: net.Server, socket: BareSocket): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(socket, backlog, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
 }
 
 interface Farewells {
