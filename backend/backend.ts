@@ -9,7 +9,7 @@ import { Fault } from '../base/fault.ts';
 import { layoutOf, storageRootOf } from '../base/layout.ts';
 import { openLog } from '../base/log.ts';
 import {
-  exitBadConfig,
+  endFailedStart,
   type MemberStart,
   memberStartFromArgs,
   onDrain,
@@ -82,7 +82,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     settings: machines,
     configDir: path.dirname(memberStart.config),
     log,
-    waiting: () => tellSupervisor({ word: 'waiting' }),
+    waiting: () => void tellSupervisor({ word: 'waiting' }),
   });
   if (clusterText === undefined) throw new Fault('registry-failed', 'the registry knows no cluster');
   const cluster = readClusterRecord(clusterText, 'the registry’s cluster record');
@@ -197,7 +197,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     'ready',
   );
   giveMemoryBackWhenQuiet(log);
-  tellSupervisor({ word: 'ready', addresses: { link: links.addresses } });
+  await tellSupervisor({ word: 'ready', addresses: { link: links.addresses } });
 }
 
 /**
@@ -230,7 +230,5 @@ onDrain((reason) => stop(reason));
 start(memberStartFromArgs()).catch((error: unknown) => {
   const fault = Fault.from(error);
   process.stderr.write(`backend: ${fault.message}\n`);
-  if (fault.whose === 'operator') tellSupervisor({ word: 'cannot-start', line: fault.message });
-  // The word has to leave the process before it ends.
-  setTimeout(() => process.exit(fault.whose === 'operator' ? exitBadConfig : 1), process.send ? 50 : 0);
+  endFailedStart(fault.whose === 'operator' ? fault.message : undefined);
 });

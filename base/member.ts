@@ -69,11 +69,26 @@ export function memberStartFromArgs(args = process.argv.slice(2)): MemberStart {
   };
 }
 
-/** Tells the supervisor, when there is one. */
-export function tellSupervisor(word: MemberWord): void {
-  process.send?.(word);
+/** Tells the supervisor, when there is one. Resolves when the word has left this process. */
+export function tellSupervisor(word: MemberWord): Promise<void> {
+  const said = new Promise<void>((resolve) => {
+    if (process.send === undefined) resolve();
+    else process.send(word, undefined, {}, () => resolve());
+  });
   // A member that is killed never writes its compiled modules: do it once all are loaded, for the next start.
   if (word.word === 'ready') flushCompileCache();
+  return said;
+}
+
+/** How long the words about a failed start may take to leave: sockets that are handed over stand before them. */
+const lastWordMs = 2000;
+
+/** Ends a member that could not start; `line` is for the admin when it is the admin's to mend. */
+export function endFailedStart(line: string | undefined): void {
+  const end = (): never => process.exit(line === undefined ? 1 : exitBadConfig);
+  if (line === undefined || process.send === undefined) return void setTimeout(end, 0);
+  void tellSupervisor({ word: 'cannot-start', line }).then(end);
+  setTimeout(end, lastWordMs);
 }
 
 /**

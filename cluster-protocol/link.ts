@@ -10,7 +10,7 @@ import type { MaintenanceTask } from './maintenance.ts';
 export const protocolVersion = 1;
 /** What a member says in its record; a link between two members speaks `commonVersion` of both. */
 export const versionsSpoken: readonly [oldest: number, newest: number] = [
-  protocolVersion - 1,
+  Math.max(1, protocolVersion - 1),
   protocolVersion,
 ];
 

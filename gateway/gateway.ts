@@ -14,7 +14,7 @@ import { type DataLayout, layoutOf } from '../base/layout.ts';
 import { ListeningSockets } from '../base/listening-sockets.ts';
 import { flushLog, type Log, openLog } from '../base/log.ts';
 import {
-  exitBadConfig,
+  endFailedStart,
   type MemberStart,
   memberStartFromArgs,
   onDrain,
@@ -86,7 +86,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     settings: readSettings(config, machineSettings),
     configDir,
     log,
-    waiting: () => tellSupervisor({ word: 'waiting' }),
+    waiting: () => void tellSupervisor({ word: 'waiting' }),
   });
   const following = new AbortController();
   const bans = followBans(registry, log, following.signal);
@@ -258,14 +258,14 @@ async function start(memberStart: MemberStart): Promise<void> {
     await Promise.race([flushLog(log), new Promise((resolve) => setTimeout(resolve, logFlushMs))]);
   };
   // No backend of the cluster can be reached: that is no reason to be ended and started again.
-  const waiting = setInterval(() => tellSupervisor({ word: 'waiting' }), waitingEveryMs);
+  const waiting = setInterval(() => void tellSupervisor({ word: 'waiting' }), waitingEveryMs);
   await router.ready().finally(() => clearInterval(waiting));
   state = 'serving';
   const addresses = addressesOf(listeners);
   if (health.length > 0) addresses.health = health.map((server) => server.address);
   log.info({ addresses, ms: Math.round(performance.now()) }, 'ready');
   giveMemoryBackWhenQuiet(log);
-  tellSupervisor({ word: 'ready', addresses, listeners: sockets.settle() });
+  await tellSupervisor({ word: 'ready', addresses, listeners: sockets.settle() });
 }
 
 function saslOffer(settings: LoginSettings): SaslOffer {
@@ -339,7 +339,5 @@ start(memberStartFromArgs()).catch((error: unknown) => {
   const fault = Fault.from(error);
   process.stderr.write(`gateway: ${fault.message}\n`);
   if (fault.whose === 'bug') process.stderr.write(`${fault.stack}\n`);
-  if (fault.whose === 'operator') tellSupervisor({ word: 'cannot-start', line: fault.message });
-  // The word has to leave the process before it ends.
-  setTimeout(() => process.exit(fault.whose === 'operator' ? exitBadConfig : 1), process.send ? 50 : 0);
+  endFailedStart(fault.whose === 'operator' ? fault.message : undefined);
 });

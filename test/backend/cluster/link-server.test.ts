@@ -15,7 +15,12 @@ import { type LinkServer, openLinkServer } from '../../../backend/cluster/link-s
 import type { Opening, Service, ServiceContext } from '../../../backend/serve/service.ts';
 import { Fault } from '../../../base/fault.ts';
 import { silentLog } from '../../../base/log.ts';
-import { linkHeader, linkWindowBytes, streamWindowBytes } from '../../../cluster-protocol/link.ts';
+import {
+  linkHeader,
+  linkWindowBytes,
+  streamWindowBytes,
+  versionsSpoken,
+} from '../../../cluster-protocol/link.ts';
 import { waitFor } from '../../support/process.ts';
 
 let dir: string;
@@ -141,7 +146,8 @@ describe('an opening', () => {
     ['of no version', { [linkHeader.version]: undefined }, 426],
     ['of a version to come', { [linkHeader.version]: '2' }, 426],
     ['of a version that is no number', { [linkHeader.version]: '1.0' }, 426],
-    ['of the version before this one', { [linkHeader.version]: '0' }, 200],
+    ['of the oldest version spoken', { [linkHeader.version]: String(versionsSpoken[0]) }, 200],
+    ['of a version before that', { [linkHeader.version]: String(versionsSpoken[0] - 1) }, 426],
     ['of an unknown service', { ':path': '/smtp' }, 400],
     ['of a service by a longer path', { ':path': '/imap/x' }, 400],
     ['of a service named like an object member', { ':path': '/toString' }, 400],

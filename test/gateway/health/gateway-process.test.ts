@@ -84,7 +84,9 @@ async function start(
   children.push(child);
   const exit = new Promise<number | null>((resolve) => child.once('exit', resolve));
   const word = await new Promise<MemberWord>((resolve, reject) => {
-    child.once('message', (message) => resolve(message as MemberWord));
+    child.on('message', (message: MemberWord) => {
+      if (message.word !== 'listening') resolve(message);
+    });
     void exit.then((code) => reject(new Error(`exit ${code} without a word`)));
   });
   return { child, word, exit };
