@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { readConfigFile, readSettings } from '../base/config-file.ts';
+import { hardDescriptorLimit, sessionSocketsOfBackendMax } from '../base/descriptor-limit.ts';
 import { Fault } from '../base/fault.ts';
 import { layoutOf, storageRootOf } from '../base/layout.ts';
 import { openLog } from '../base/log.ts';
@@ -117,10 +118,16 @@ async function start(memberStart: MemberStart): Promise<void> {
     tokens: await openTokenVerifier(logins, path.dirname(memberStart.config), log),
   });
   const socket = layout.linkSocket(memberStart.id);
+  const sessions = layout.sessionSocket(memberStart.id);
   const remote = machine && linkAddressOf(machines, memberStart.number);
   const links = await openLinkServer(
     [
       { kind: 'unix', path: socket },
+      {
+        kind: 'sessions',
+        path: sessions,
+        socketsMax: sessionSocketsOfBackendMax(await hardDescriptorLimit()),
+      },
       ...(remote === undefined
         ? []
         : [
@@ -141,6 +148,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     role: 'backend',
     address: remote?.advertised ?? socket,
     ...(machine === undefined ? {} : { machine: machine.machine, socket }),
+    sessions,
     versions: versionsSpoken,
     incarnation: randomBytes(8).toString('hex'),
     pid: process.pid,

@@ -27,6 +27,8 @@ export interface DataLayout {
   readonly storage: string;
   /** The link socket of a member on this machine. */
   linkSocket(memberId: string): string;
+  /** Where a backend takes sessions on sockets of their own. */
+  sessionSocket(memberId: string): string;
 }
 
 /** @param data  The data directory, absolute. */
@@ -49,6 +51,7 @@ export function layoutOf(data: string): DataLayout {
     lockFile: path.join(data, 'lock.sqlite'),
     storage: path.join(data, 'storage'),
     linkSocket: (memberId) => path.join(run, `${memberId}.sock`),
+    sessionSocket: (memberId) => path.join(run, `${memberId}-sessions.sock`),
   };
 }
 

@@ -34,7 +34,7 @@ const password = 'pass';
 /** Many clients from one address and logins without TLS, as the peers allow them in this comparison. */
 const config = `
 login.plaintext = true
-net.connections_max = 20000
+net.connections_max = 9000
 net.connections_per_network_max = 20000
 account.sessions_max = 1000
 

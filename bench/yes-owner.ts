@@ -4,14 +4,14 @@
  */
 
 import { openLinkServer } from '../backend/cluster/link-server.ts';
-import type { Service, ServiceContext } from '../backend/serve/service.ts';
+import type { ServiceContext, SessionService } from '../backend/serve/service.ts';
 import { silentLog } from '../base/log.ts';
 import { linkHeader, linkStatus } from '../cluster-protocol/link.ts';
 
 const selected =
   '* FLAGS (\\Seen)\r\n* 1000 EXISTS\r\n* 0 RECENT\r\n* OK [UIDVALIDITY 1] ok\r\n* OK [UIDNEXT 1001] ok\r\n';
 
-const imap: Service = async (stream) => {
+const imap: SessionService = async (stream) => {
   stream.respond({ ':status': linkStatus.accepted, [linkHeader.capability]: 'IMAP4rev1 LITERAL+ IDLE' });
   let line = '';
   stream.on('data', (chunk: Buffer) => {
@@ -29,5 +29,7 @@ const context = {
   log: silentLog,
   owns: () => ({ ok: true, epoch: Number.MAX_SAFE_INTEGER }),
 } as unknown as ServiceContext;
-await openLinkServer([{ kind: 'unix', path: process.argv[2] ?? '' }], { imap }, context);
+const path = process.argv[2] ?? '';
+const sessions = { kind: 'sessions', path: `${path}-sessions`, socketsMax: 10_000 } as const;
+await openLinkServer([{ kind: 'unix', path }, sessions], { imap }, context);
 console.log('listening');

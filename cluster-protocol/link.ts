@@ -205,6 +205,8 @@ export interface MemberRecord {
   /** The machine it runs on, and its Unix socket there, where a cluster has several. */
   readonly machine?: string;
   readonly socket?: string;
+  /** Backends: the Unix socket where gateways of this machine open a session's own socket (`session-opening.ts`). */
+  readonly sessions?: string;
   readonly versions: readonly [oldest: number, newest: number];
   /** Changes with every start. */
   readonly incarnation: string;

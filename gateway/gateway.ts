@@ -9,6 +9,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { SecureVersion } from 'node:tls';
 import { type PluginEntry, readConfigFile, readSettings } from '../base/config-file.ts';
+import { hardDescriptorLimit, sessionSocketsMax } from '../base/descriptor-limit.ts';
 import { Fault } from '../base/fault.ts';
 import { type DataLayout, layoutOf } from '../base/layout.ts';
 import { ListeningSockets } from '../base/listening-sockets.ts';
@@ -118,7 +119,10 @@ async function start(memberStart: MemberStart): Promise<void> {
   });
   const chain = countingChain(plainChain, metrics);
   const compresses = settings['imap.compress'];
-  const router = await openRouter({ registry, log, metrics, linkIdentity: machine, compresses });
+  const router = await openRouter({
+    ...{ registry, log, metrics, linkIdentity: machine, compresses },
+    sessionSocketsMax: sessionSocketsMax(await hardDescriptorLimit(), settings['net.connections_max']),
+  });
   const greetingMs = settings['net.greeting_timeout'];
   const login = {
     ...{ chain, router, log, metrics, deadlines, tls, greetingMs },

@@ -14,6 +14,8 @@ const linksMax = 1024;
 
 export type LinkListen =
   | { readonly kind: 'unix'; readonly path: string }
+  /** Where sessions open on sockets of their own, and how many of those at once. */
+  | { readonly kind: 'sessions'; readonly path: string; readonly socketsMax: number }
   | {
       readonly kind: 'tls';
       readonly listen: ListenAddress;
@@ -43,12 +45,13 @@ export interface LinkDoor {
 
 /** @throws {Fault} `port-taken`, `cannot-write` */
 export async function openLinkDoor(
-  listen: LinkListen,
+  listen: Exclude<LinkListen, { kind: 'sessions' }>,
   accept: (socket: Socket) => void,
   log: Log,
 ): Promise<LinkDoor> {
   if (listen.kind === 'tls') {
     const door = new TlsDoor(listen, accept, log);
+    door.server.maxConnections = linksMax;
     const address = await start(door.server, listen);
     return {
       address,
@@ -58,7 +61,13 @@ export async function openLinkDoor(
     };
   }
   const server = net.createServer(accept);
-  const address = await start(server, listen);
+  server.maxConnections = linksMax;
+  return openUnixDoor(server, listen.path);
+}
+
+/** @throws {Fault} `cannot-write` */
+export async function openUnixDoor(server: net.Server, path: string): Promise<LinkDoor> {
+  const address = await start(server, { kind: 'unix', path });
   return { address, renew() {}, recheck() {}, close: () => void server.close() };
 }
 
@@ -118,8 +127,10 @@ class TlsDoor {
  * `bind` of a Unix socket happens inside `listen`, in this turn of the loop: the mask covers it and nothing else.
  * @returns Where it listens.
  */
-async function start(server: net.Server, listen: LinkListen): Promise<string> {
-  server.maxConnections = linksMax;
+async function start(
+  server: net.Server,
+  listen: TlsListen | { readonly kind: 'unix'; readonly path: string },
+): Promise<string> {
   if (listen.kind === 'unix') await rm(listen.path, { force: true });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => {
@@ -133,7 +144,8 @@ async function start(server: net.Server, listen: LinkListen): Promise<string> {
     }
     const mask = process.umask(0o177);
     try {
-      server.listen(listen.path, resolve);
+      // Sessions come in bursts, each with a socket; the kernel caps this by net.core.somaxconn.
+      server.listen({ path: listen.path, backlog: 4096 }, resolve);
     } finally {
       process.umask(mask);
     }

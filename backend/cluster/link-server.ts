@@ -25,10 +25,11 @@ import {
   streamWindowBytes,
 } from '../../cluster-protocol/link.ts';
 import { answer, factsOf, ownerHint, statusOf } from '../serve/answers.ts';
-import type { Opening, Service, ServiceContext } from '../serve/service.ts';
+import type { Opening, Service, ServiceContext, SessionService, SessionStream } from '../serve/service.ts';
 import { DrainingSocket } from './draining-socket.ts';
-import { type LinkDoor, type LinkListen, openLinkDoor, type TlsPair } from './link-door.ts';
+import { type LinkDoor, type LinkListen, openLinkDoor, openUnixDoor, type TlsPair } from './link-door.ts';
 import { readOpening, serviceOfPath, speaksVersion } from './opening.ts';
+import { openSessionServer, type SessionServer } from './session-server.ts';
 
 /** Streams one link may carry at once. */
 const streamsPerLinkMax = 100_000;
@@ -59,10 +60,16 @@ export interface LinkServer {
   close(graceMs: number): Promise<void>;
 }
 
-type Services = Readonly<Partial<Record<ServiceName, Service>>>;
-
 /** Streams that last as long as a client's session. */
-const isSession: Readonly<Partial<Record<ServiceName, true>>> = { imap: true, pop3: true };
+type SessionName = 'imap' | 'pop3';
+const isSession: Readonly<Partial<Record<ServiceName, true>>> = {
+  imap: true,
+  pop3: true,
+} satisfies Record<SessionName, true>;
+
+type Services = Readonly<
+  Partial<Record<Exclude<ServiceName, SessionName>, Service> & Record<SessionName, SessionService>>
+>;
 
 /**
  * @throws {Fault} `port-taken`, `cannot-write`
@@ -93,7 +100,14 @@ export async function openLinkServer(
     http.emit('connection', new DrainingSocket(socket));
   };
   const doors: LinkDoor[] = [];
-  for (const listen of listens) doors.push(await openLinkDoor(listen, accept, context.log));
+  const sessions: SessionServer[] = [];
+  for (const listen of listens) {
+    if (listen.kind === 'sessions') {
+      const server = openSessionServer(listen.socketsMax, links.onSession);
+      sessions.push(server);
+      doors.push(await openUnixDoor(server.server, listen.path));
+    } else doors.push(await openLinkDoor(listen, accept, context.log));
+  }
   return {
     addresses: doors.map(({ address }) => address),
     get streams() {
@@ -110,7 +124,9 @@ export async function openLinkServer(
       for (const door of doors) door.recheck();
     },
     requestsDone: (withinMs) => links.requestsDone(withinMs),
-    close: (graceMs) => links.close(graceMs),
+    async close(graceMs) {
+      await Promise.all([links.close(graceMs), ...sessions.map((server) => server.close(graceMs))]);
+    },
   };
 }
 
@@ -140,6 +156,13 @@ class Links {
     });
   };
 
+  /** A session on a socket of its own. */
+  readonly onSession = (stream: SessionStream, headers: IncomingHttpHeaders): void => {
+    const name = serviceOfPath(headers[':path']);
+    if (name === undefined || isSession[name] !== true) answer(stream, linkStatus.badRequest);
+    else this.onStream(stream as ServerHttp2Stream, headers);
+  };
+
   readonly onStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void => {
     stream.on('error', ignore);
     const opened = this.#open(stream, headers);
@@ -164,7 +187,8 @@ class Links {
       return undefined;
     }
     const name = serviceOfPath(headers[':path']);
-    const service = name && this.#services[name];
+    // What serves a session serves any stream; the others are given streams of links alone.
+    const service = name && (this.#services[name] as Service | undefined);
     if (service === undefined) {
       answer(stream, linkStatus.badRequest);
       return undefined;

@@ -2,7 +2,7 @@
 import type { ServerHttp2Stream } from 'node:http2';
 import { errnoOf, type Fault, isFault } from '../../base/fault.ts';
 import { linkHeader, linkStatus } from '../../cluster-protocol/link.ts';
-import type { ServiceContext } from './service.ts';
+import type { ServiceContext, SessionStream } from './service.ts';
 
 /** `:status` for a failure. */
 export function statusOf(error: unknown): number {
@@ -36,11 +36,7 @@ export function statusOf(error: unknown): number {
 const headersAlone = { endStream: true, sendDate: false };
 
 /** Answers with headers alone and ends the stream; whatever the peer still sends is dropped. */
-export function answer(
-  stream: ServerHttp2Stream,
-  status: number,
-  headers: Record<string, string> = {},
-): void {
+export function answer(stream: SessionStream, status: number, headers: Record<string, string> = {}): void {
   if (stream.destroyed || stream.headersSent) return;
   stream.respond({ ':status': status, ...headers }, headersAlone);
   stream.resume();

@@ -3,6 +3,7 @@
  * facts of the opening, already checked for version, ownership and form.
  */
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type { Duplex } from 'node:stream';
 import type { Log } from '../../base/log.ts';
 import type { Address, Epoch } from '../../cluster-protocol/ids.ts';
 import type { Credentials } from '../../cluster-protocol/link.ts';
@@ -36,6 +37,17 @@ export interface ServiceContext {
   /** How much longer this backend may act unless its lease is renewed, in milliseconds. */
   leaseLeftMs?(): number;
 }
+
+/** What a session runs on: a stream of a link, or a socket of its own that is used like one. */
+export type SessionStream = Duplex &
+  Pick<ServerHttp2Stream, 'respond' | 'headersSent' | 'close' | 'setTimeout'>;
+
+/** Serves one session, as a `Service` does a request. */
+export type SessionService = (
+  stream: SessionStream,
+  opening: Opening,
+  context: ServiceContext,
+) => Promise<void>;
 
 /** Serves one stream: answers with `stream.respond(...)`, reads, writes, ends it. A rejection is logged and resets the stream. */
 export type Service = (stream: ServerHttp2Stream, opening: Opening, context: ServiceContext) => Promise<void>;

@@ -9,7 +9,7 @@ import { linkHeader, linkStatus, type OwnerHint } from '../../cluster-protocol/l
 import type { Metrics } from '../health/metrics.ts';
 import type { BackendLink } from './backend-link.ts';
 import type { ClusterView } from './cluster-view.ts';
-import { type Answer, discard } from './exchange.ts';
+import { type Answer, discard, type OwnerSide } from './exchange.ts';
 
 /** Why an attempt has to be made again. */
 export type Again =
@@ -77,7 +77,7 @@ function newer(
 }
 
 /** Reads a refusal that means "again"; `undefined` when it is an answer. Lets go of the stream. */
-export function againOf(answer: Answer): Again | undefined {
+export function againOf(answer: Answer<OwnerSide>): Again | undefined {
   if (answer.status === linkStatus.notOwner) {
     discard(answer.stream);
     const owner = answer.headers[linkHeader.owner];

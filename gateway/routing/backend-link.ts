@@ -6,7 +6,7 @@
 import http2, { type ClientHttp2Session, type ClientHttp2Stream, type OutgoingHttpHeaders } from 'node:http2';
 import net from 'node:net';
 import tls from 'node:tls';
-import { Fault } from '../../base/fault.ts';
+import { Fault, isFault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import { parseAddress } from '../../base/settings.ts';
 import {
@@ -17,6 +17,7 @@ import {
   streamWindowBytes,
   versionsSpoken,
 } from '../../cluster-protocol/link.ts';
+import { answerOn, type OpenedSession, SessionSocket } from './session-socket.ts';
 
 /** Connections per backend: two, so that one stuck in a kernel buffer is not all there is. */
 const connectionsPerBackend = 2;
@@ -42,6 +43,11 @@ export interface LinkIdentity {
   isMember(subjectAltName: string): boolean;
 }
 
+/** Sockets of sessions that may still be opened: all links of the process share it. */
+export interface SocketBudget {
+  left: number;
+}
+
 interface Connection {
   session: ClientHttp2Session | undefined;
   up: boolean;
@@ -55,6 +61,10 @@ export class BackendLink {
   readonly #connections: Connection[] = [];
   /** Set where the backend is of an older version than this gateway: openings are written in its version. */
   readonly #version: string | undefined;
+  /** Sockets of the sessions that run at this backend, and where more are opened: `undefined` on another machine. */
+  readonly #sockets = new Set<SessionSocket>();
+  readonly #socketClosed: (this: SessionSocket) => void;
+  readonly #socketPath: string | undefined;
   #turn = 0;
   #over = false;
 
@@ -63,6 +73,13 @@ export class BackendLink {
     this.#options = options;
     const common = commonVersion(record.versions, versionsSpoken);
     this.#version = common === versionsSpoken[1] ? undefined : String(common);
+    const isHere = record.address.startsWith('/') || record.machine === options.linkIdentity?.machine;
+    this.#socketPath = isHere ? record.sessions : undefined;
+    const sockets = this.#sockets;
+    const { socketBudget } = options;
+    this.#socketClosed = function (): void {
+      if (sockets.delete(this)) socketBudget.left++;
+    };
     for (let count = 0; count < connectionsPerBackend; count++) {
       const connection: Connection = {
         session: undefined,
@@ -86,16 +103,40 @@ export class BackendLink {
       const { up, session } = this.#connections[this.#turn++ % connectionsPerBackend]!;
       if (!up || session === undefined || session.closed || session.destroyed) continue;
       try {
-        return session.request(
-          this.#version === undefined ? headers : { ...headers, [linkHeader.version]: this.#version },
-          { endStream },
-        );
+        return session.request(this.#inItsVersion(headers), { endStream });
       } catch (error) {
         // GOAWAY came between the check and the request, or the stream ids are used up: another connection may do.
         this.#options.log.debug({ backend: this.record.id, error: String(error) }, 'link refused a stream');
       }
     }
     return undefined;
+  }
+
+  /**
+   * Opens a session on a socket of its own.
+   * @returns `undefined`: there can be none, a stream has to do.
+   * @throws {Fault} `unavailable`: no answer in time.
+   */
+  async openSession(headers: OutgoingHttpHeaders, waitMs: number): Promise<OpenedSession | undefined> {
+    const { socketBudget, log } = this.#options;
+    // Links that are down, or were found dead, mean a backend that is: sockets follow them.
+    if (this.#socketPath === undefined || socketBudget.left <= 0 || this.#over || this.upCount === 0)
+      return undefined;
+    const socket = new SessionSocket(this.#socketPath, this.#inItsVersion(headers));
+    socketBudget.left--;
+    this.#sockets.add(socket);
+    socket.on('close', this.#socketClosed);
+    try {
+      return await answerOn(socket, waitMs);
+    } catch (error) {
+      if (isFault(error, 'deadline-passed')) throw new Fault('unavailable', 'the backend does not answer');
+      log.debug({ backend: this.record.id, error: String(error) }, 'session socket refused');
+      return undefined;
+    }
+  }
+
+  #inItsVersion(headers: OutgoingHttpHeaders): OutgoingHttpHeaders {
+    return this.#version === undefined ? headers : { ...headers, [linkHeader.version]: this.#version };
   }
 
   /** The member is gone from the registry: no new streams; those that live may end by themselves. */
@@ -112,6 +153,12 @@ export class BackendLink {
   destroy(): void {
     this.retire();
     for (const connection of this.#connections) connection.session?.destroy();
+    this.#breakSockets();
+  }
+
+  /** Its sessions are told as by streams that were reset. */
+  #breakSockets(): void {
+    for (const socket of [...this.#sockets]) socket.close(http2.constants.NGHTTP2_CANCEL);
   }
 
   #connect(connection: Connection): void {
@@ -128,6 +175,7 @@ export class BackendLink {
       if (performance.now() - answered > pingAnswerMsMax) {
         log.warn({ backend: this.record.id }, 'link does not answer');
         session.destroy();
+        this.#breakSockets();
         return;
       }
       if (connection.up || this.#over) {
@@ -177,6 +225,7 @@ export class BackendLink {
 
 export interface BackendLinkOptions {
   readonly log: Log;
+  readonly socketBudget: SocketBudget;
   /** For members on other machines; not needed for Unix sockets. */
   readonly linkIdentity: LinkIdentity | undefined;
   /** A connection came up or went down. */

@@ -5,10 +5,17 @@ import type { Duplex } from 'node:stream';
 import { Fault } from '../../base/fault.ts';
 import type { BackendLink } from './backend-link.ts';
 
-export interface Answer {
+/** What an answer came on: a stream of a link, or a session's own socket. */
+export type OwnerSide = Duplex & {
+  close(code?: number): void;
+  /** Not 0: the other end broke it off, even if it looks ended. */
+  readonly rstCode?: number | undefined;
+};
+
+export interface Answer<Stream extends OwnerSide = ClientHttp2Stream> {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
-  readonly stream: ClientHttp2Stream;
+  readonly stream: Stream;
 }
 
 /** Answer bodies that are read whole are small JSON. */
@@ -70,6 +77,15 @@ export function exchange(
   });
 }
 
+/** Opens a session: on a socket of its own where that can be, else on a stream of the link. @throws as `exchange` */
+export async function openSession(
+  link: BackendLink,
+  headers: OutgoingHttpHeaders,
+  waitMs: number,
+): Promise<Answer<OwnerSide>> {
+  return (await link.openSession(headers, waitMs)) ?? exchange(link, headers, 'open', waitMs);
+}
+
 /** The answer's body, parsed. @throws {Fault} `unavailable` when it broke off, `peer-protocol` when it is no JSON. */
 export async function readJson(stream: ClientHttp2Stream): Promise<unknown> {
   const chunks: Buffer[] = [];
@@ -94,7 +110,7 @@ export async function readJson(stream: ClientHttp2Stream): Promise<unknown> {
 }
 
 /** Lets go of an answer whose body nobody reads. */
-export function discard(stream: ClientHttp2Stream): void {
+export function discard(stream: OwnerSide): void {
   if (!stream.writableEnded) stream.close(constants.NGHTTP2_CANCEL);
   else stream.resume();
 }

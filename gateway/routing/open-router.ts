@@ -8,10 +8,10 @@ import type { Registry } from '../../cluster-protocol/registry.ts';
 import type { Metrics } from '../health/metrics.ts';
 import type { Session } from '../session/session.ts';
 import { type Attempted, againOf, atOwner, ownerWaitMsMax, type Whereabouts } from './at-owner.ts';
-import { BackendLink, type LinkIdentity } from './backend-link.ts';
+import { BackendLink, type LinkIdentity, type SocketBudget } from './backend-link.ts';
 import { ClusterView } from './cluster-view.ts';
 import { deliver } from './deliver.ts';
-import { type Answer, discard, exchange } from './exchange.ts';
+import { type Answer, discard, exchange, type OwnerSide, openSession } from './exchange.ts';
 import { accountHeader, clientHeaders, credentialHeaders, scramRecordOf, serviceHeaders } from './headers.ts';
 import type { Router } from './router.ts';
 import { SessionResumer } from './session-resumer.ts';
@@ -32,6 +32,8 @@ export interface RouterOptions {
   readonly registry: Registry;
   readonly log: Log;
   readonly metrics?: Metrics;
+  /** Descriptors to spare for sockets of sessions, all backends together; none unless told. */
+  readonly sessionSocketsMax?: number;
   /** For backends on other machines. */
   readonly linkIdentity?: LinkIdentity | undefined;
   /** How long an account may be without a reachable owner; 10 s unless told. */
@@ -54,6 +56,7 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
   const links = new Map<MemberId, BackendLink>();
   const where: Whereabouts = { view, links, metrics };
   const settlements = new Settlements(where);
+  const socketBudget: SocketBudget = { left: options.sessionSocketsMax ?? 0 };
   const resumer = new SessionResumer(where, {
     log,
     metrics,
@@ -71,28 +74,26 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
     links.get(id)?.retire();
     links.delete(id);
     if (record !== undefined)
-      links.set(id, new BackendLink(record, { log, linkIdentity: options.linkIdentity, changed }));
+      links.set(
+        id,
+        new BackendLink(record, { ...{ log, changed, socketBudget }, linkIdentity: options.linkIdentity }),
+      );
   };
   view.watch(options.registry, stop.signal);
 
   /** One request about an account; `read` makes the outcome of any answer that is not "again". */
-  const ask = <T>(
+  const ask = <T, Stream extends OwnerSide>(
     account: Address,
     headers: (epoch: number) => OutgoingHttpHeaders,
-    mode: 'ended' | 'open',
-    read: (answer: Answer) => T,
+    send: (link: BackendLink, headers: OutgoingHttpHeaders, waitMs: number) => Promise<Answer<Stream>>,
+    read: (answer: Answer<Stream>) => T,
   ): Promise<T | undefined> =>
     atOwner(
       where,
       account,
       async (link, epoch): Promise<Attempted<T>> => {
         try {
-          const answer = await exchange(
-            link,
-            headers(epoch),
-            mode === 'open' ? 'open' : undefined,
-            answerMsMax,
-          );
+          const answer = await send(link, headers(epoch), answerMsMax);
           return againOf(answer) ?? { kind: 'done', value: read(answer) };
         } catch (error) {
           log.debug({ backend: link.record.id, error: Fault.from(error).message }, 'request broke');
@@ -113,7 +114,7 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
         ...accountHeader(address),
         [linkHeader.size]: String(sizeBytes),
       });
-      const status = await ask(address, headers, 'ended', statusOf);
+      const status = await ask(address, headers, sendRequest, statusOf);
       if (status === linkStatus.accepted) return 'yes';
       if (status === linkStatus.noSuchAccount) return 'no-such-account';
       if (status === linkStatus.overQuota) return 'over-quota';
@@ -123,7 +124,7 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
     async login(session, credentials) {
       const headers = (epoch: number): OutgoingHttpHeaders =>
         loginHeaders('login', epoch, session, credentials);
-      const status = await ask(credentials.user, headers, 'ended', statusOf);
+      const status = await ask(credentials.user, headers, sendRequest, statusOf);
       if (status === linkStatus.accepted) return 'yes';
       return status === linkStatus.refused ? 'no' : 'unavailable';
     },
@@ -135,14 +136,14 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
         ...accountHeader(user),
         [linkHeader.scramStart]: '1',
       });
-      const answer = await ask(user, headers, 'ended', headOf);
+      const answer = await ask(user, headers, sendRequest, headOf);
       return (answer?.status === linkStatus.accepted && scramRecordOf(answer.headers)) || 'unavailable';
     },
 
     async scramProof(session, credentials) {
       const headers = (epoch: number): OutgoingHttpHeaders =>
         loginHeaders('login', epoch, session, credentials);
-      const answer = await ask(credentials.user, headers, 'ended', headOf);
+      const answer = await ask(credentials.user, headers, sendRequest, headOf);
       if (answer?.status === linkStatus.refused) return 'no';
       const signature = answer?.headers[linkHeader.scramSignature];
       if (answer?.status !== linkStatus.accepted || typeof signature !== 'string') return 'unavailable';
@@ -155,7 +156,7 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
         [linkHeader.marks]: '1',
         ...(compresses && service === 'imap' ? { [linkHeader.compress]: '1' } : {}),
       });
-      const answer = await ask(credentials.user, headers, 'open', (opened) => opened);
+      const answer = await ask(credentials.user, headers, openSession, (opened) => opened);
       if (answer === undefined) return { outcome: 'unavailable' };
       const reason = answer.headers[linkHeader.reason];
       if (answer.status === linkStatus.accepted) {
@@ -231,12 +232,21 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
 }
 
 /** A backend that does not know marks yet carries the session's bytes unframed. */
-function sessionStream(answer: Answer, about: ResumableSession, resumer: SessionResumer): SessionStream {
+function sessionStream(
+  answer: Answer<OwnerSide>,
+  about: ResumableSession,
+  resumer: SessionResumer,
+): SessionStream {
   const state = answer.headers[linkHeader.state];
   if (answer.headers[linkHeader.marks] === '1' && typeof state === 'string')
     return new ResumableStream(answer.stream, Buffer.from(state, 'base64'), about, resumer);
   forgetSentHeaders(answer.stream);
   return answer.stream;
+}
+
+/** A request without a body. */
+function sendRequest(link: BackendLink, headers: OutgoingHttpHeaders, waitMs: number): Promise<Answer> {
+  return exchange(link, headers, undefined, waitMs);
 }
 
 function statusOf(answer: Answer): number {

@@ -12,7 +12,7 @@ import { formatTaking, type NotResumed } from '../../cluster-protocol/resumption
 import type { Metrics } from '../health/metrics.ts';
 import { type Attempted, againOf, atOwner, type Whereabouts } from './at-owner.ts';
 import type { BackendLink } from './backend-link.ts';
-import { type Answer, discard, exchange } from './exchange.ts';
+import { type Answer, discard, type OwnerSide, openSession } from './exchange.ts';
 import { accountHeader, clientHeaders, serviceHeaders } from './headers.ts';
 import type { ResumableStream, Resumer } from './session-stream.ts';
 
@@ -68,7 +68,7 @@ export class SessionResumer implements Resumer {
 
   async #resume(stream: ResumableStream): Promise<void> {
     const { account } = stream.about;
-    let answer: Answer | undefined;
+    let answer: Answer<OwnerSide> | undefined;
     try {
       answer = await atOwner(
         this.#where,
@@ -94,11 +94,15 @@ export class SessionResumer implements Resumer {
     stream.attach(answer.stream);
   }
 
-  async #attempt(stream: ResumableStream, link: BackendLink, epoch: Epoch): Promise<Attempted<Answer>> {
+  async #attempt(
+    stream: ResumableStream,
+    link: BackendLink,
+    epoch: Epoch,
+  ): Promise<Attempted<Answer<OwnerSide>>> {
     await this.#turn(stream.waitedFor);
     try {
       if (stream.destroyed) return { kind: 'again', reason: 'broken' };
-      const answer = await exchange(link, headersOf(stream, epoch, this.#compresses), 'open', answerMsMax);
+      const answer = await openSession(link, headersOf(stream, epoch, this.#compresses), answerMsMax);
       return againOf(answer) ?? { kind: 'done', value: answer };
     } catch {
       return { kind: 'again', reason: 'broken' };

@@ -8,7 +8,7 @@
  * timer, no closure.
  */
 import { EventEmitter } from 'node:events';
-import { type ClientHttp2Stream, constants } from 'node:http2';
+import { constants } from 'node:http2';
 import type { Address } from '../../cluster-protocol/ids.ts';
 import {
   afterStreamEnd,
@@ -18,6 +18,8 @@ import {
 } from '../../cluster-protocol/resumption.ts';
 import { keptBytesMax, type MarkListener, MarkReader } from '../../cluster-protocol/session-marks.ts';
 import type { Session } from '../session/session.ts';
+import type { OwnerSide } from './exchange.ts';
+import { SessionSocket } from './session-socket.ts';
 
 /** What a door needs of a session's stream: the part of a Duplex that it uses; and `compress`, see `MarkListener`. */
 export interface SessionStream extends EventEmitter {
@@ -50,13 +52,13 @@ export interface ResumableSession {
 }
 
 const outerOf = Symbol('outer');
-type Held = ClientHttp2Stream & { [outerOf]: ResumableStream | undefined };
+type Held = OwnerSide & { [outerOf]: ResumableStream | undefined };
 
 export class ResumableStream extends EventEmitter implements SessionStream, MarkListener {
   readonly about: ResumableSession;
   readonly #resumer: Resumer;
   readonly #reader = new MarkReader();
-  #inner: ClientHttp2Stream | undefined;
+  #inner: OwnerSide | undefined;
   #state: Buffer;
   /** Client bytes from the login to the checkpoint. */
   #offset = 0;
@@ -80,7 +82,7 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
    * @param inner  Answered with `accepted` and `marks`.
    * @param state  The first checkpoint.
    */
-  constructor(inner: ClientHttp2Stream, state: Buffer, about: ResumableSession, resumer: Resumer) {
+  constructor(inner: OwnerSide, state: Buffer, about: ResumableSession, resumer: Resumer) {
     super();
     this.about = about;
     this.#state = state;
@@ -145,7 +147,7 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
   }
 
   /** A new owner has taken the session up. */
-  attach(inner: ClientHttp2Stream): void {
+  attach(inner: OwnerSide): void {
     this.#streamEnd = 'lost';
     this.#reader.restart();
     this.#listen(inner);
@@ -261,7 +263,7 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
     this.#keptBytes = 0;
   }
 
-  #listen(inner: ClientHttp2Stream): void {
+  #listen(inner: OwnerSide): void {
     forgetSentHeaders(inner);
     this.#inner = inner;
     (inner as Held)[outerOf] = this;
@@ -274,7 +276,7 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
   }
 
   /** Hears nothing of it any more. @returns it, once */
-  #letGo(): ClientHttp2Stream | undefined {
+  #letGo(): OwnerSide | undefined {
     const inner = this.#inner;
     if (inner === undefined) return undefined;
     this.#inner = undefined;
@@ -288,20 +290,21 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
  * Node keeps what a stream was opened with for as long as the stream lives: the
  * password of every idle session, and a kilobyte each. Nobody asks for it again.
  */
-export function forgetSentHeaders(stream: ClientHttp2Stream): void {
+export function forgetSentHeaders(stream: OwnerSide): void {
+  if (stream instanceof SessionSocket) return;
   const held = stream as unknown as Record<symbol, unknown>;
   for (const symbol of Object.getOwnPropertySymbols(stream)) {
     if (symbol.description === 'sent-headers') held[symbol] = undefined;
   }
 }
 
-function innerData(this: ClientHttp2Stream, chunk: Buffer): void {
+function innerData(this: OwnerSide, chunk: Buffer): void {
   (this as Held)[outerOf]?.innerData(chunk);
 }
-function innerDrain(this: ClientHttp2Stream): void {
+function innerDrain(this: OwnerSide): void {
   (this as Held)[outerOf]?.innerDrained();
 }
-function innerEnd(this: ClientHttp2Stream): void {
+function innerEnd(this: OwnerSide): void {
   (this as Held)[outerOf]?.innerOver();
 }
 /** Shared: 'close' follows every error and is what counts. */

@@ -7,6 +7,7 @@
 import { constants, type Http2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Deadline, Deadlines } from '../net/deadline.ts';
+import { giveBack } from '../routing/receive-buffers.ts';
 import type { SessionStream } from '../routing/session-stream.ts';
 import { type ClientSide, Compression, type CompressionListener } from './compression.ts';
 import type { MutableSession } from './session.ts';
@@ -38,6 +39,8 @@ export class Splice implements CompressionListener {
   #compression: Compression | undefined;
   /** The client's bytes came last: an answer is due. */
   #asked: boolean;
+  /** What the client has not taken all of: the owner waits. */
+  #unwritten: Buffer | undefined;
   /** What went to the client ended a line. */
   #lineEnded = true;
   #reason = '';
@@ -127,7 +130,10 @@ export class Splice implements CompressionListener {
 
   /** The socket says so; with compression what it drained is only a part of the way. */
   socketDrained(): void {
-    if (this.#compression === undefined) this.stream.resume();
+    if (this.#compression !== undefined) return;
+    if (this.#unwritten !== undefined) giveBack(this.#unwritten);
+    this.#unwritten = undefined;
+    this.stream.resume();
   }
 
   clientEnded(): void {
@@ -159,7 +165,14 @@ export class Splice implements CompressionListener {
   fromOwner(chunk: Buffer): void {
     this.#asked = false;
     this.#lineEnded = chunk[chunk.length - 1] === lf;
-    if (!this.#side.write(chunk)) this.stream.pause();
+    const room = this.#side.write(chunk);
+    if (this.#compression !== undefined) {
+      if (!room) this.stream.pause();
+    } else if (this.client.writableLength === 0) giveBack(chunk);
+    else if (!room) {
+      this.#unwritten = chunk;
+      this.stream.pause();
+    }
   }
 
   ownerEnded(): void {

@@ -2,13 +2,12 @@
  * The `/imap` service of the link: checks the login, opens the account, and
  * hands the stream to a session. Before `200` no byte of the client is read.
  */
-import type { ServerHttp2Stream } from 'node:http2';
 import { Fault } from '../../../base/fault.ts';
 import { linkHeader, linkStatus, type RefusalReason } from '../../../cluster-protocol/link.ts';
 import { parseTaking } from '../../../cluster-protocol/resumption.ts';
 import type { Account } from '../../accounts/accounts.ts';
 import { answer, factsOf } from '../answers.ts';
-import type { Opening, Service, ServiceContext } from '../service.ts';
+import type { Opening, ServiceContext, SessionService, SessionStream } from '../service.ts';
 import { enterSession, leaveSession } from '../session-count.ts';
 import { capabilityLine } from './capabilities.ts';
 import { ImapSession } from './imap-session.ts';
@@ -20,7 +19,7 @@ import { decodeState, encodeState, firstState } from './session-state.ts';
 /** How long the other half of a stream may stay open after a session's end. */
 const lingerMs = 10_000;
 
-export const imapService: Service = async (stream, opening, context) => {
+export const imapService: SessionService = async (stream, opening, context) => {
   const marked = context.book !== undefined && opening.headers[linkHeader.marks] === '1';
   const canCompress = marked && opening.headers[linkHeader.compress] === '1';
   const state = opening.headers[linkHeader.state];
@@ -92,7 +91,7 @@ export const imapService: Service = async (stream, opening, context) => {
 
 /** What a session began with elsewhere: the ticket in its state stands for its login. Refuses it itself. */
 function readResumed(
-  stream: ServerHttp2Stream,
+  stream: SessionStream,
   opening: Opening,
   context: ServiceContext,
 ): Restoring | undefined {
@@ -129,7 +128,7 @@ async function restore(
 }
 
 async function login(
-  stream: ServerHttp2Stream,
+  stream: SessionStream,
   opening: Opening,
   context: ServiceContext,
 ): Promise<Account | undefined> {
@@ -151,7 +150,7 @@ async function login(
 }
 
 async function openAccount(
-  stream: ServerHttp2Stream,
+  stream: SessionStream,
   opening: Opening,
   context: ServiceContext,
 ): Promise<Account | undefined> {
@@ -177,12 +176,12 @@ async function openAccount(
   }
 }
 
-function refuse(stream: ServerHttp2Stream, status: number, reason: RefusalReason): void {
+function refuse(stream: SessionStream, status: number, reason: RefusalReason): void {
   if (stream.destroyed) return;
   stream.respond({ ':status': status, [linkHeader.reason]: reason }, { endStream: true });
 }
 
-function refuseNotOwner(stream: ServerHttp2Stream, opening: Opening, context: ServiceContext): void {
+function refuseNotOwner(stream: SessionStream, opening: Opening, context: ServiceContext): void {
   if (stream.destroyed) return;
   const owned = context.owns(opening.account);
   const hint = owned.ok ? {} : { [linkHeader.owner]: owned.owner };
@@ -197,15 +196,15 @@ function refuseNotOwner(stream: ServerHttp2Stream, opening: Opening, context: Se
 }
 
 const transportOf = Symbol('transport');
-type Held = ServerHttp2Stream & { [transportOf]: StreamTransport };
+type Held = SessionStream & { [transportOf]: StreamTransport };
 
-/** An HTTP/2 stream as the session sees it. Handlers are shared: ten thousand sessions are idle most of the time. */
+/** A stream as the session sees it. Handlers are shared: ten thousand sessions are idle most of the time. */
 class StreamTransport implements Transport {
-  readonly #stream: ServerHttp2Stream;
+  readonly #stream: SessionStream;
   session: ImapSession | undefined;
   #lingering: NodeJS.Timeout | undefined;
 
-  constructor(stream: ServerHttp2Stream) {
+  constructor(stream: SessionStream) {
     this.#stream = stream;
   }
 
@@ -271,16 +270,16 @@ class StreamTransport implements Transport {
   }
 }
 
-function streamData(this: ServerHttp2Stream, chunk: Buffer): void {
+function streamData(this: SessionStream, chunk: Buffer): void {
   (this as Held)[transportOf].session?.receive(chunk);
 }
-function streamEnd(this: ServerHttp2Stream): void {
+function streamEnd(this: SessionStream): void {
   (this as Held)[transportOf].session?.inputEnded();
 }
-function streamClose(this: ServerHttp2Stream): void {
+function streamClose(this: SessionStream): void {
   (this as Held)[transportOf].streamClosed();
 }
-function destroy(stream: ServerHttp2Stream): void {
+function destroy(stream: SessionStream): void {
   stream.destroy();
 }
 function ignore(): void {}

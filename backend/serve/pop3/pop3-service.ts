@@ -1,12 +1,11 @@
 /** `/pop3`: checks the password, then carries a POP3 session on the stream. */
-import type { ServerHttp2Stream } from 'node:http2';
 import { Fault, isFault } from '../../../base/fault.ts';
 import { linkHeader, linkStatus } from '../../../cluster-protocol/link.ts';
 import type { Account } from '../../accounts/accounts.ts';
 import { answer, factsOf, ownerHint, statusOf } from '../answers.ts';
 import { freshFolder } from '../fresh-folder.ts';
 import { checkCredentials } from '../login-service.ts';
-import type { Service } from '../service.ts';
+import type { SessionService, SessionStream } from '../service.ts';
 import { enterSession, leaveSession } from '../session-count.ts';
 import { Maildrop } from './maildrop.ts';
 import { CommandLines } from './pop3-command.ts';
@@ -18,7 +17,7 @@ import { capabilities, Pop3Session } from './pop3-session.ts';
  * The stream ends after QUIT, when the client is silent for `pop3.idle_timeout` (then without removing anything,
  * RFC 1939 3), when the client is gone, or when the account must be left.
  */
-export const pop3Service: Service = async (stream, opening, context) => {
+export const pop3Service: SessionService = async (stream, opening, context) => {
   stream.on('error', () => {});
   const checked = await checkCredentials(opening, context, 'pop3');
   if (!checked.ok) return answer(stream, checked.status, checked.headers);
@@ -98,11 +97,7 @@ export const pop3Service: Service = async (stream, opening, context) => {
 };
 
 /** Reads and answers until QUIT, the end of the stream, or too much nonsense. Returns the reason it ended. */
-async function converse(
-  stream: ServerHttp2Stream,
-  session: Pop3Session,
-  output: Pop3Output,
-): Promise<string> {
+async function converse(stream: SessionStream, session: Pop3Session, output: Pop3Output): Promise<string> {
   const lines = new CommandLines();
   // Commands that came in one packet are answered in one write (RFC 2449 6.6).
   for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {

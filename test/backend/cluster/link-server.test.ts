@@ -12,7 +12,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { type LinkServer, openLinkServer } from '../../../backend/cluster/link-server.ts';
-import type { Opening, Service, ServiceContext } from '../../../backend/serve/service.ts';
+import type { Opening, Service, ServiceContext, SessionService } from '../../../backend/serve/service.ts';
 import { Fault } from '../../../base/fault.ts';
 import { silentLog } from '../../../base/log.ts';
 import {
@@ -40,18 +40,18 @@ const context = {
 } as unknown as ServiceContext;
 
 /** Sends back what it gets. */
-const echo: Service = async (stream, opening) => {
+const echo: SessionService = async (stream, opening) => {
   openings.push(opening);
   stream.respond({ ':status': 200 });
   stream.pipe(stream);
 };
 /** Answers and never reads. */
-const deaf: Service = async (stream) => {
+const deaf: SessionService = async (stream) => {
   stream.respond({ ':status': 200 });
   await new Promise((resolve) => stream.on('close', resolve));
 };
 /** Answers and waits for its end. */
-const idle: Service = async (stream) => {
+const idle: SessionService = async (stream) => {
   stream.respond({ ':status': 200 });
   stream.resume();
 };

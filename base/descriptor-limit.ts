@@ -1,7 +1,8 @@
 /**
  * Descriptors: each client connection takes one, and a gateway that runs out
  * turns clients away long before `net.connections_max`. Node raises the soft
- * limit to the hard one by itself; what is left is to say when that is too low.
+ * limit to the hard one by itself; what is left is to say when that is too low,
+ * and to know how many are to spare for sockets of sessions.
  */
 import { readFile } from 'node:fs/promises';
 
@@ -13,6 +14,16 @@ export function descriptorAdvice(hardLimit: number, connectionsMax: number): str
   const needed = connectionsMax + besideClients;
   if (hardLimit >= needed) return undefined;
   return `only ${hardLimit} open files are allowed, and net.connections_max = ${connectionsMax} needs ${needed}; raise it with "ulimit -Hn" or LimitNOFILE=, or lower the setting`;
+}
+
+/** Sockets of sessions a gateway may open without taking a descriptor that a client may need. */
+export function sessionSocketsMax(hardLimit: number, connectionsMax: number): number {
+  return Math.max(0, hardLimit - connectionsMax - besideClients);
+}
+
+/** The same for a backend, which needs the rest for files. */
+export function sessionSocketsOfBackendMax(hardLimit: number): number {
+  return Math.floor(Math.min(hardLimit, 1_000_000) * 0.75);
 }
 
 /** The hard limit of open files of this process; `Infinity` where the system does not say. */

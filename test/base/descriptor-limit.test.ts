@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { descriptorAdvice, hardDescriptorLimit, readHardLimit } from '../../command/descriptor-limit.ts';
+import { descriptorAdvice, hardDescriptorLimit, readHardLimit } from '../../base/descriptor-limit.ts';
 
 const rows = [
   { name: 'room for all', hard: 20_000, connections: 9000, advice: undefined },
