@@ -2,11 +2,13 @@
  * The `/imap` service of the link: checks the login, opens the account, and
  * hands the stream to a session. Before `200` no byte of the client is read.
  */
+import { Socket } from 'node:net';
 import { Fault } from '../../../base/fault.ts';
 import { linkHeader, linkStatus, type RefusalReason } from '../../../cluster-protocol/link.ts';
 import { parseTaking } from '../../../cluster-protocol/resumption.ts';
 import type { Account } from '../../accounts/accounts.ts';
 import { answer, factsOf } from '../answers.ts';
+import { giveBackGathered } from '../gather-buffers.ts';
 import type { Opening, ServiceContext, SessionService, SessionStream } from '../service.ts';
 import { enterSession, leaveSession } from '../session-count.ts';
 import { capabilityLine } from './capabilities.ts';
@@ -203,6 +205,8 @@ class StreamTransport implements Transport {
   readonly #stream: SessionStream;
   session: ImapSession | undefined;
   #lingering: NodeJS.Timeout | undefined;
+  /** The last chunk the other side has not read. */
+  #unwritten: Buffer | undefined;
 
   constructor(stream: SessionStream) {
     this.#stream = stream;
@@ -224,7 +228,20 @@ class StreamTransport implements Transport {
   }
 
   write(chunk: Buffer): boolean {
-    return this.#stream.write(chunk);
+    const stream = this.#stream;
+    const room = stream.write(chunk);
+    // All of it is on its way: there is nothing to wait for.
+    if (stream.writableLength === 0) {
+      this.#giveBack(chunk);
+      return true;
+    }
+    if (!room) this.#unwritten = chunk;
+    return room;
+  }
+
+  /** A link may still hold bytes of a stream that is closed; a socket does not. */
+  #giveBack(chunk: Buffer): void {
+    if (this.#stream instanceof Socket) giveBackGathered(chunk);
   }
 
   drained(): Promise<void> {
@@ -232,6 +249,8 @@ class StreamTransport implements Transport {
       const done = () => {
         this.#stream.off('drain', done);
         this.#stream.off('close', done);
+        if (this.#unwritten !== undefined && !this.#stream.destroyed) this.#giveBack(this.#unwritten);
+        this.#unwritten = undefined;
         resolve();
       };
       if (this.#stream.destroyed) {

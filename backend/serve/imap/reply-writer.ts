@@ -13,9 +13,11 @@ import {
   writeMarkHead,
 } from '../../../cluster-protocol/session-marks.ts';
 
+import { gatherBuffer } from '../gather-buffers.ts';
+
 /** Where a session's bytes go and come from. The service makes one of an HTTP/2 stream, tests one of arrays. */
 export interface Transport {
-  /** false: more than the other side reads; wait for `drained` before writing on. */
+  /** The chunk is the transport's from now on. false: more than the other side reads; wait for `drained` before writing on. */
   write(chunk: Buffer): boolean;
   /** Resolves when the next write may come, or when the connection is gone. */
   drained(): Promise<void>;
@@ -225,7 +227,7 @@ export class ReplyWriter {
     let size = 0;
     for (let at = from; at < to; at++) size += parts[at]!.length;
     if (size === 0) return true;
-    const joined = Buffer.allocUnsafe(size);
+    const joined = gatherBuffer(size);
     let filled = 0;
     for (let at = from; at < to; at++) {
       const part = parts[at]!;
