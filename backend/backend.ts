@@ -31,6 +31,7 @@ import { openAccounts } from './accounts/local-accounts.ts';
 import { openTokenVerifier } from './accounts/token-verifier.ts';
 import { Controller } from './cluster/controller.ts';
 import { openLinkServer } from './cluster/link-server.ts';
+import { reportLoad } from './cluster/load-report.ts';
 import { joinCluster, type Member } from './cluster/member.ts';
 import { checkStorageRoot, readClusterRecord } from './cluster/storage-root.ts';
 import { adminService } from './serve/admin-service.ts';
@@ -154,6 +155,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     pid: process.pid,
     process: processIdentity(),
     release,
+    weight: settings['backend.weight'],
   };
   const joined = await joinCluster({
     registry,
@@ -179,6 +181,10 @@ async function start(memberStart: MemberStart): Promise<void> {
     log,
     clock: () => performance.now(),
   });
+  const loadReport = reportLoad({
+    ...{ registry, log, self: record.id, lease: joined.lease },
+    isController: () => controller.elected,
+  });
   stop = async (reason) => {
     log.info({ reason, streams: links.streams }, 'stopping');
     links.stopOpenings();
@@ -190,6 +196,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     await links.close(linksGraceMs);
     await accounts.close();
     shared.close();
+    loadReport.stop();
     controller.stop();
     await joined.stop();
     await registry.close();

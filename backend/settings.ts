@@ -19,6 +19,13 @@ export const backendSettings = {
     max: 256,
     doc: 'Backend members on this machine; one uses one processor core.',
   },
+  'backend.weight': {
+    kind: 'number',
+    default: 1,
+    min: 0,
+    max: 100,
+    doc: 'Share of the shards for each backend of this machine, relative to others: 2 for twice as many, 0 for none. A busy backend gets less for a while.',
+  },
   'account.quota': {
     kind: 'size',
     cluster: 'live',

@@ -94,7 +94,9 @@ export function reassign(
   }
   const wanted = placeShards(
     current,
-    candidates.map(({ id }, index) => (drained[index] ? 0 : backends.get(id)!.weight)),
+    candidates.map(({ id }, index) =>
+      drained[index] ? 0 : backends.get(id)!.weight * (wishes.tilts.get(id) ?? 1),
+    ),
     fixed,
   );
 

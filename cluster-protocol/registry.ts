@@ -77,6 +77,9 @@ export const registryKey = {
   /** JSON `{ name }`: a domain whose accounts live here. */
   domain: (name: string) => `domain/${name}`,
   domainPrefix: 'domain/',
+  /** How busy a backend is, in processor seconds per second; under its lease. */
+  load: (id: string) => `load/${id}`,
+  loadPrefix: 'load/',
   /** What admins want of the controller: `wishes.ts`. */
   wishPrefix: 'wish/',
   /** JSON of a value as the file would have it: a setting for the whole cluster. */

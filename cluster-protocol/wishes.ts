@@ -26,14 +26,17 @@ export interface Wishes {
   readonly drains: ReadonlyMap<MemberId, DrainWish>;
   readonly pins: ReadonlyMap<Address, PlaceWish>;
   readonly shards: ReadonlyMap<Shard, PlaceWish>;
+  /** The controller's own, for balance by load: part of its weight a backend has; see `load-tilt.ts`. */
+  readonly tilts: ReadonlyMap<MemberId, number>;
 }
 
-export const noWishes: Wishes = { drains: new Map(), pins: new Map(), shards: new Map() };
+export const noWishes: Wishes = { drains: new Map(), pins: new Map(), shards: new Map(), tilts: new Map() };
 
 export const wishKey = {
   drain: (member: MemberId) => `${registryKey.wishPrefix}drain/${member}`,
   pin: (address: Address) => `${registryKey.wishPrefix}pin/${address}`,
   shard: (shard: Shard) => `${registryKey.wishPrefix}shard/${shard}`,
+  tilt: (member: MemberId) => `${registryKey.wishPrefix}tilt/${member}`,
 } as const;
 
 /** Is this start of the backend to be emptied? */
@@ -58,6 +61,7 @@ export function wishesAfter(wishes: Wishes, key: string, value: string | undefin
   const name = key.slice(slash + 1);
   const read = value === undefined ? undefined : readWish(value);
   if (kind === 'drain') return { ...wishes, drains: changed(wishes.drains, name, read) };
+  if (kind === 'tilt') return { ...wishes, tilts: changed(wishes.tilts, name, read?.tilt) };
   const place = read?.member === undefined ? undefined : { ...read, member: read.member };
   if (kind === 'pin') return { ...wishes, pins: changed(wishes.pins, name, place) };
   const shard = Number(name);
@@ -69,17 +73,19 @@ export function wishesAfter(wishes: Wishes, key: string, value: string | undefin
 interface RawWish extends Wished {
   readonly member?: MemberId;
   readonly incarnation?: string;
+  readonly tilt?: number;
 }
 
 function readWish(text: string): RawWish | undefined {
   try {
     const raw = JSON.parse(text) as Record<string, unknown>;
-    const { by, atMs, member, incarnation } = raw;
+    const { by, atMs, member, incarnation, tilt } = raw;
     return {
       by: typeof by === 'string' ? by : '',
       atMs: typeof atMs === 'number' ? atMs : 0,
       ...(typeof member === 'string' ? { member } : {}),
       ...(typeof incarnation === 'string' ? { incarnation } : {}),
+      ...(typeof tilt === 'number' && tilt > 0 && tilt <= 1 ? { tilt } : {}),
     };
   } catch {
     return undefined;

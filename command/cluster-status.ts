@@ -38,7 +38,8 @@ export async function clusterStatus(options: AdminServerOptions): Promise<Cluste
       };
       const { shards, pins } = heldBy(facts, member.id);
       const drained = record !== undefined && isDrained(facts.wishes, member.id, record.incarnation);
-      return { ...base, shards, pins, weight: record?.weight ?? 1, drained, ...own };
+      const weight = (record?.weight ?? 1) * (facts.wishes.tilts.get(member.id) ?? 1);
+      return { ...base, shards, pins, weight, drained, ...own };
     }),
   );
   const { moves, free } = unsettled(facts);

@@ -60,6 +60,7 @@ export interface MemberStatus {
   readonly shards?: number;
   /** Backends: accounts that are theirs by themselves. */
   readonly pins?: number;
+  /** What its share goes by: its weight, less while it is busier than the others. */
   readonly weight?: number;
   readonly drained?: boolean;
   readonly sessions?: number;
