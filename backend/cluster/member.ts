@@ -6,20 +6,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault, isFault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
-import { Holdings, type Leaving } from '../../cluster-protocol/holdings.ts';
+import { Acting, type Ownership, type Right } from '../../cluster-protocol/acting.ts';
+import type { Holdings, Leaving } from '../../cluster-protocol/holdings.ts';
 import type { Address, Epoch, MemberId } from '../../cluster-protocol/ids.ts';
-import {
-  type LeaseView,
-  leaseGranted,
-  leaseIsGood,
-  leaseRenewed,
-  renewEveryMs,
-} from '../../cluster-protocol/lease.ts';
+import { type LeaseView, leaseGranted } from '../../cluster-protocol/lease.ts';
 import type { MemberRecord } from '../../cluster-protocol/link.ts';
 import { follow } from '../../cluster-protocol/registry/follow.ts';
 import { type Registry, registryKey } from '../../cluster-protocol/registry.ts';
-import { encodeReleased } from '../../cluster-protocol/released.ts';
-import { decodeShardMap, whereIs } from '../../cluster-protocol/shard-map.ts';
+import { Releasing, writeOf } from '../../cluster-protocol/releasing.ts';
+import { decodeShardMap } from '../../cluster-protocol/shard-map.ts';
 import type { Guard } from '../store/store.ts';
 
 /** How long a record of an earlier start may stand in the way: its lease runs out, or the supervisor revokes it. */
@@ -39,11 +34,6 @@ export interface MemberOptions {
   /** The lease is lost: nothing may be done any more. Called once. */
   lost(reason: string): void;
 }
-
-export type Ownership =
-  | { readonly ok: true; readonly epoch: Epoch }
-  /** `owner` is empty when nobody has it. */
-  | { readonly ok: false; readonly owner: MemberId; readonly epoch: Epoch };
 
 /**
  * Registers this process and starts following the map.
@@ -99,10 +89,10 @@ async function untilGone(registry: Registry, key: string, withinMs: number): Pro
 
 export class Member {
   readonly lease: string;
-  readonly holdings: Holdings;
+  readonly #acting: Acting;
+  readonly #round: Releasing;
   readonly #options: MemberOptions;
   readonly #end = new AbortController();
-  #view: LeaseView;
   #isLost = false;
   #renewals = 0;
   #renewTimer: NodeJS.Timeout;
@@ -113,9 +103,9 @@ export class Member {
   constructor(options: MemberOptions, lease: string, view: LeaseView) {
     this.#options = options;
     this.lease = lease;
-    this.#view = view;
-    this.holdings = new Holdings({ id: options.record.id, incarnation: options.record.incarnation });
-    this.#renewTimer = setInterval(() => void this.#renew(), renewEveryMs(view));
+    this.#acting = new Acting({ id: options.record.id, incarnation: options.record.incarnation }, view);
+    this.#round = new Releasing(this.#acting.holdings);
+    this.#renewTimer = setInterval(() => void this.#renew(), this.#acting.renewEveryMs);
     this.#lapseTimer = this.#armLapse();
     follow(
       options.registry,
@@ -137,23 +127,23 @@ export class Member {
     return this.#options.record.id;
   }
 
+  get holdings(): Holdings {
+    return this.#acting.holdings;
+  }
+
   /** May this process act at all now? */
   get leaseIsGood(): boolean {
-    return leaseIsGood(this.#view, this.#options.clock());
+    return this.#acting.leaseIsGood(this.#options.clock());
   }
 
   /** How much longer this process may act unless the lease is renewed. */
   get leaseLeftMs(): number {
-    return Math.max(0, this.#view.goodUntilMs - this.#options.clock());
+    return Math.max(0, this.#acting.goodUntilMs - this.#options.clock());
   }
 
   /** May a new session or delivery for the account be taken here? Else who should be asked. */
   owns(address: Address): Ownership {
-    const { holdings } = this;
-    if (this.leaseIsGood && holdings.isOpenFor(address))
-      return { ok: true, epoch: holdings.epochFor(address) };
-    const where = holdings.map && whereIs(holdings.map, address);
-    return { ok: false, owner: where?.owner ?? '', epoch: where?.epoch ?? 0 };
+    return this.#acting.owns(address, this.#options.clock());
   }
 
   /**
@@ -161,16 +151,13 @@ export class Member {
    * @throws {Fault} `not-owner`, `lease-lost`
    */
   guardFor(address: Address): Guard {
-    this.assertLease();
-    const epoch = this.holdings.epochFor(address);
-    if (epoch === 0) throw new Fault('not-owner', 'this backend does not own the account');
-    return new AccountGuard(this, address, epoch);
+    const { clock } = this.#options;
+    return new AccountGuard(this.#acting.rightTo(address, clock()), clock);
   }
 
   /** @throws {Fault} `lease-lost` */
   assertLease(): void {
-    if (!(this.#options.clock() < this.#view.goodUntilMs))
-      throw new Fault('lease-lost', 'this backend may not act any more');
+    this.#acting.assertLease(this.#options.clock());
   }
 
   /** Resolves when `holds` is true of what is held; looked at after every change of the map. @throws {Fault} `no-owner` in time. */
@@ -201,7 +188,7 @@ export class Member {
   #takeMap(entry: { value: string; revision: number }): void {
     const { log } = this.#options;
     try {
-      const { gained, lost } = this.holdings.takeMap(decodeShardMap(entry.value), entry.revision);
+      const { gained, lost } = this.#acting.takeMap(decodeShardMap(entry.value), entry.revision);
       if (gained > 0 || lost > 0)
         log.info({ gained, lost, held: this.holdings.shardsHeld, revision: entry.revision }, 'shards');
       if (lost > 0) {
@@ -221,17 +208,17 @@ export class Member {
     if (this.#releasing) return;
     this.#releasing = true;
     try {
-      while (!this.#end.signal.aborted) {
-        const { revision } = this.holdings;
-        const leaving = this.holdings.leaving();
-        if (leaving !== undefined) {
-          await this.#options.leave(leaving);
-          this.holdings.letGo(leaving);
+      for (;;) {
+        const step = this.#round.next();
+        if (step.kind === 'rest' || this.#end.signal.aborted) return;
+        if (step.kind === 'leave') {
+          await this.#options.leave(step.leaving);
+          this.#round.left(step.leaving);
+        } else if (await this.#stands(step.key, step.value)) {
+          this.#round.wrote(step.value);
+        } else {
+          await sleep(50, undefined, { ref: false });
         }
-        const written = await this.#writeReleased();
-        // A map that came while this was written has been passed over by `#takeMap`: look again.
-        if (leaving === undefined && written && this.holdings.revision === revision) return;
-        if (!written) await sleep(50, undefined, { ref: false });
       }
     } catch (error) {
       // Something did not come to a standstill: what is held stays held; going on in doubt would risk two owners.
@@ -241,22 +228,12 @@ export class Member {
     }
   }
 
-  /** @returns false when it has to be tried again. */
-  async #writeReleased(): Promise<boolean> {
-    const released = this.holdings.released();
-    if (released === undefined) return true;
+  /** Writes what has been released. @returns false when it has to be looked at again. */
+  async #stands(key: string, value: string): Promise<boolean> {
     const { registry, log } = this.#options;
-    const key = registryKey.released(this.id);
-    const value = encodeReleased(released);
     try {
-      const before = await registry.get(key);
-      if (before?.value === value && before.lease === this.lease) return true;
-      // The condition keeps a write that was thought lost from replacing a newer one.
-      const { done } = await registry.transact(
-        [before ? { key, is: 'at', revision: before.revision } : { key, is: 'absent' }],
-        [{ put: key, value, lease: this.lease }],
-      );
-      return done;
+      const write = writeOf(key, value, this.lease, await registry.get(key));
+      return write === undefined || (await registry.transact(write.conditions, write.changes)).done;
     } catch (error) {
       log.warn({ err: error }, 'released shards cannot be written');
       return false;
@@ -269,9 +246,7 @@ export class Member {
     const sentAtMs = this.#options.clock();
     try {
       await this.#options.registry.renewLease(this.lease);
-      // Once frozen, frozen for good: whoever saw `lease-lost` may already have given up half-way.
-      if (!this.#isLost && this.leaseIsGood) {
-        this.#view = leaseRenewed(this.#view, sentAtMs);
+      if (this.#acting.renewed(sentAtMs, this.#options.clock())) {
         clearTimeout(this.#lapseTimer);
         this.#lapseTimer = this.#armLapse();
       }
@@ -284,7 +259,7 @@ export class Member {
   }
 
   #armLapse(): NodeJS.Timeout {
-    const inMs = this.#view.goodUntilMs - this.#options.clock();
+    const inMs = this.#acting.goodUntilMs - this.#options.clock();
     return setTimeout(
       () => {
         if (this.leaseIsGood) this.#lapseTimer = this.#armLapse();
@@ -296,7 +271,7 @@ export class Member {
 
   #freeze(): void {
     this.#isLost = true;
-    this.#view = { ...this.#view, goodUntilMs: Number.NEGATIVE_INFINITY };
+    this.#acting.freeze();
     this.#end.abort();
     clearInterval(this.#renewTimer);
     clearTimeout(this.#lapseTimer);
@@ -310,25 +285,18 @@ export class Member {
   }
 }
 
-/** Called before and after every commit: no allocation, no hashing while the map stays the same. */
 class AccountGuard implements Guard {
   readonly epoch: Epoch;
-  readonly #member: Member;
-  readonly #address: Address;
-  #generation = -1;
+  readonly #right: Right;
+  readonly #clock: () => number;
 
-  constructor(member: Member, address: Address, epoch: Epoch) {
-    this.#member = member;
-    this.#address = address;
-    this.epoch = epoch;
+  constructor(right: Right, clock: () => number) {
+    this.#right = right;
+    this.epoch = right.epoch;
+    this.#clock = clock;
   }
 
   assert(): void {
-    this.#member.assertLease();
-    const { holdings } = this.#member;
-    if (this.#generation === holdings.generation) return;
-    if (holdings.epochFor(this.#address) !== this.epoch)
-      throw new Fault('not-owner', 'this backend does not own the account any more');
-    this.#generation = holdings.generation;
+    this.#right.assert(this.#clock());
   }
 }

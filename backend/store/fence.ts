@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
+import { type FenceRecord, judgeFence } from '../../cluster-protocol/fence.ts';
 import { readWhole, replaceDurably, replaceFile, storageFault } from './files.ts';
 import type { Guard } from './store.ts';
 
@@ -34,12 +35,13 @@ export async function takeFence(
     if (text !== undefined && found === undefined) {
       log.error({ event: 'fence-unreadable', file }, 'owner file is damaged and is written anew');
     }
-    if (found && found.epoch > guard.epoch) {
+    const verdict = judgeFence(found, guard.epoch, who);
+    if (verdict === 'refuse') {
       throw new Fault('not-owner', 'another backend owns this account', {
-        detail: { epoch: guard.epoch, recorded: found.epoch, owner: found.owner },
+        detail: { epoch: guard.epoch, recorded: found?.epoch, owner: found?.owner },
       });
     }
-    if (found && found.epoch === guard.epoch && found.owner === who) return 'held';
+    if (verdict === 'held') return 'held';
     await write(file, `${JSON.stringify({ format: 1, epoch: guard.epoch, owner: who, pid: process.pid })}\n`);
     guard.assert();
     return text === undefined ? 'first' : 'taken';
@@ -60,7 +62,7 @@ export function takeFenceBeforeJournal(
   return takeFence(directory, guard, log, incarnation, replaceFile);
 }
 
-function parseOwner(text: string): { epoch: number; owner: string } | undefined {
+function parseOwner(text: string): FenceRecord | undefined {
   try {
     const { epoch, owner } = JSON.parse(text) as { epoch?: unknown; owner?: unknown };
     if (typeof epoch !== 'number' || !Number.isSafeInteger(epoch) || typeof owner !== 'string')

@@ -14,6 +14,12 @@ import path from 'node:path';
 import { errnoOf, Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import {
+  journalEpoch,
+  journalName,
+  journalsToRemove,
+  journalToReplay,
+} from '../../cluster-protocol/fence.ts';
+import {
   closeLater,
   listDirectory,
   openFile,
@@ -83,7 +89,7 @@ export async function openJournal(
   held: 'held' | 'taken' | 'first',
   log: Log,
 ): Promise<OpenedJournal> {
-  const file = path.join(directory, `journal.${epoch}`);
+  const file = path.join(directory, journalName(epoch));
   const header: JournalRecord = { t: 'journal', v: 1, epoch, who };
   try {
     if (held === 'held') {
@@ -99,15 +105,15 @@ export async function openJournal(
       }
     }
     const older = held === 'first' ? [] : await journalsIn(directory);
-    const newest = older.findLast((entry) => entry.epoch <= epoch);
-    const data = newest && (await readWhole(path.join(directory, newest.name)));
+    const newest = journalToReplay(older, epoch);
+    const data =
+      newest === undefined ? undefined : await readWhole(path.join(directory, journalName(newest)));
     const read = readRecords(data ?? Buffer.alloc(0));
-    if (read.torn || read.damagedLines > 0) reportDamage(log, newest!.name, read);
+    if (read.torn || read.damagedLines > 0) reportDamage(log, journalName(newest!), read);
     const journal = new Journal(file, 0, 0, log);
     await journal.rewrite([header, ...read.records.filter((record) => record.t !== 'journal')]);
-    for (const entry of older) {
-      if (entry.epoch < epoch) await unlinkFile(path.join(directory, entry.name)).catch(() => {});
-    }
+    for (const one of journalsToRemove(older, epoch))
+      await unlinkFile(path.join(directory, journalName(one))).catch(() => {});
     return { journal, read, lost: held !== 'first' && isEmpty(read) };
   } catch (error) {
     throw storageFault(error, 'journal-open');
@@ -126,12 +132,9 @@ function reportDamage(log: Log, file: string, read: ReadJournal): void {
   else log.warn(facts, 'journal ends in a torn line, which is cut off');
 }
 
-async function journalsIn(directory: string): Promise<{ name: string; epoch: number }[]> {
+async function journalsIn(directory: string): Promise<number[]> {
   const names = await listDirectory(directory);
-  return names
-    .map((name) => ({ name, epoch: Number(/^journal\.(\d{1,15})$/.exec(name)?.[1] ?? Number.NaN) }))
-    .filter((entry) => !Number.isNaN(entry.epoch))
-    .sort((a, b) => a.epoch - b.epoch);
+  return names.map(journalEpoch).filter((epoch) => epoch !== undefined);
 }
 
 export class Journal {

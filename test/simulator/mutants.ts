@@ -1,0 +1,331 @@
+/**
+ * Defects put into the product's own text, one check dropped in each: a
+ * simulator that does not find these would not find others. `from` must stand in
+ * the file exactly once, or the list is no longer true and the tests say so.
+ * `seed`: a schedule that finds it.
+ */
+export interface Mutant {
+  readonly name: string;
+  /** Under `cluster-protocol/`. */
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+  /** What is wrong then. */
+  readonly what: string;
+  readonly seed: number;
+}
+
+export const mutants: readonly Mutant[] = [
+  {
+    name: 'grant-over-a-live-owner',
+    file: 'ownership.ts',
+    from: `if (facts.owner !== 'live') {`,
+    to: `if (facts.owner !== 'live' || holding.state === 'releasing') {`,
+    what: 'the next owner is named before the old one has let go',
+    seed: 1,
+  },
+  {
+    name: 'release-not-heard',
+    file: 'ownership.ts',
+    from: `if (facts.owner !== 'live') {`,
+    to: `if (facts.owner === 'gone') {`,
+    what: 'what has been released is never granted',
+    seed: 1,
+  },
+  {
+    name: 'move-takes-the-epoch-along',
+    file: 'ownership.ts',
+    from: `const next = holding.state === 'releasing' && facts.targetIsLive ? holding.to : facts.wanted;`,
+    to: `const next = holding.state === 'releasing' && facts.targetIsLive ? holding.to : facts.wanted;
+    if (next !== undefined) return { state: 'owned', owner: next, epoch: holding.epoch };`,
+    what: 'the new owner acts at the epoch of the old one',
+    seed: 1,
+  },
+  {
+    name: 'term-not-a-condition',
+    file: 'controlling.ts',
+    from: `{ key: registryKey.controller, is: 'at', revision: state.term },`,
+    to: ``,
+    what: 'a controller that was replaced goes on writing',
+    seed: 120,
+  },
+  {
+    name: 'map-not-a-condition',
+    file: 'controlling.ts',
+    from: `known.map ? { key: mapKey, is: 'at', revision: known.map.revision } : { key: mapKey, is: 'absent' },`,
+    to: ``,
+    what: 'the map is written over whatever stands there',
+    seed: 53,
+  },
+  {
+    name: 'members-not-a-condition',
+    file: 'controlling.ts',
+    from: `...(next?.conditions ?? []),`,
+    to: ``,
+    what: 'the map is written whoever has joined or gone meanwhile',
+    seed: 248,
+  },
+  {
+    name: 'unknown-taken-for-done',
+    file: 'controlling.ts',
+    from: `if (input.done !== true || state.known === undefined)`,
+    to: `if (input.done === false || state.known === undefined)`,
+    what: 'a transaction without an answer is taken for done',
+    seed: 26,
+  },
+  {
+    name: 'seat-without-lease',
+    file: 'controlling.ts',
+    from: `changes: [{ put: registryKey.controller, value: config.self, lease: config.lease }],`,
+    to: `changes: [{ put: registryKey.controller, value: config.self }],`,
+    what: 'the seat of a dead controller stays taken',
+    seed: 1,
+  },
+  {
+    name: 'epoch-stands-still',
+    file: 'reassignment.ts',
+    from: `granted ? epoch + 1 : epoch`,
+    to: `epoch`,
+    what: 'grants share one epoch',
+    seed: 1,
+  },
+  {
+    name: 'any-release-counts',
+    file: 'reassignment.ts',
+    from: `if (map.owners[shard] === index + 1 && map.epochs[shard] === epoch) epochs[shard] = epoch;`,
+    to: `epochs[shard] = map.epochs[shard]!;`,
+    what: 'an old release is taken for one of the present epoch',
+    seed: 1,
+  },
+  {
+    name: 'absence-not-a-condition',
+    file: 'reassignment.ts',
+    from: `facts.owner === 'gone' ? depend(holding.owner.id) : true`,
+    to: `facts.owner === 'gone' ? true : true`,
+    what: 'an owner that was only not seen yet is taken for gone',
+    seed: 248,
+  },
+  {
+    name: 'restarted-taken-for-the-same',
+    file: 'shard-map.ts',
+    from: `return a.id === b.id && a.incarnation === b.incarnation;`,
+    to: `return a.id === b.id;`,
+    what: 'a backend acts on what its former start was granted',
+    seed: 7,
+  },
+  {
+    name: 'holders-by-name',
+    file: 'shard-map.ts',
+    from: 'holder.incarnation}`',
+    to: 'holder.id}`',
+    what: 'the map does not tell two starts of a backend apart',
+    seed: 3,
+  },
+  {
+    name: 'let-go-forgotten',
+    file: 'holdings.ts',
+    from: `const epoch = ours && map.epochs[shard] !== this.#letGo[shard] ? map.epochs[shard]! : 0;`,
+    to: `const epoch = ours ? map.epochs[shard]! : 0;`,
+    what: 'the next map gives back what was let go of',
+    seed: 234,
+  },
+  {
+    name: 'let-go-still-held',
+    file: 'holdings.ts',
+    from: `      this.#held[shard] = 0;
+      this.#count--;`,
+    to: `      this.#count--;`,
+    what: 'what was let go of is still acted for',
+    seed: 1,
+  },
+  {
+    name: 'nothing-ever-leaves',
+    file: 'holdings.ts',
+    from: `if (map.targets[shard] !== 0 && this.#held[shard] !== 0) shards.add(shard);`,
+    to: `if (map.targets[shard] !== 0 && this.#held[shard]! < 0) shards.add(shard);`,
+    what: 'a move never ends',
+    seed: 1,
+  },
+  {
+    name: 'open-while-leaving',
+    file: 'holdings.ts',
+    from: `holdingOfAddress(this.#map, address).state === 'owned'`,
+    to: `holdingOfAddress(this.#map, address).state !== 'free'`,
+    what: 'new work is taken for what is being handed over',
+    seed: 107,
+  },
+  {
+    name: 'right-outlives-the-letting-go',
+    file: 'holdings.ts',
+    from: `      if (epoch !== 0 && this.#map?.pins.has(address)) this.#pinsLetGo.set(address, epoch);
+    }
+    this.generation++;`,
+    to: `      if (epoch !== 0 && this.#map?.pins.has(address)) this.#pinsLetGo.set(address, epoch);
+    }`,
+    what: 'a right that was checked once is not looked at again',
+    seed: 62,
+  },
+  {
+    name: 'no-margin-at-first',
+    file: 'lease.ts',
+    from: `goodUntilMs: sentAtMs + ttlMs - marginMs }`,
+    to: `goodUntilMs: sentAtMs + ttlMs }`,
+    what: 'a new lease is used to its last moment, by a clock that may be slow',
+    seed: 114,
+  },
+  {
+    name: 'no-margin-after-renewal',
+    file: 'lease.ts',
+    from: `const goodUntilMs = sentAtMs + view.ttlMs - view.marginMs;`,
+    to: `const goodUntilMs = sentAtMs + view.ttlMs;`,
+    what: 'a renewed lease is used to its last moment',
+    seed: 59,
+  },
+  {
+    name: 'lease-always-good',
+    file: 'lease.ts',
+    from: `return nowMs < view.goodUntilMs;`,
+    to: `return view.goodUntilMs > Number.NEGATIVE_INFINITY || nowMs < 0;`,
+    what: 'only what the registry says ends a lease',
+    seed: 1,
+  },
+  {
+    name: 'lease-from-the-answer',
+    file: 'acting.ts',
+    from: `this.#view = leaseRenewed(this.#view, sentAtMs);`,
+    to: `this.#view = leaseRenewed(this.#view, nowMs);`,
+    what: 'a lease is counted from when the answer came',
+    seed: 1486,
+  },
+  {
+    name: 'right-without-lease',
+    file: 'acting.ts',
+    from: `    this.#acting.assertLease(nowMs);
+    const { holdings }`,
+    to: `    const { holdings }`,
+    what: 'the lease is not looked at before and after a change',
+    seed: 7,
+  },
+  {
+    name: 'right-without-holding',
+    file: 'acting.ts',
+    from: `if (holdings.epochFor(this.#address) !== this.epoch)`,
+    to: `if (this.epoch === 0)`,
+    what: 'the holding is not looked at before and after a change',
+    seed: 1,
+  },
+  {
+    name: 'late-release-replaces-newer',
+    file: 'releasing.ts',
+    from: `conditions: [before ? { key, is: 'at', revision: before.revision } : { key, is: 'absent' }],`,
+    to: `conditions: [],`,
+    what: 'a release that was thought lost replaces a newer one',
+    seed: 11196,
+  },
+  {
+    name: 'released-before-left',
+    file: 'releasing.ts',
+    from: `if (leaving !== undefined) return { kind: 'leave', leaving };`,
+    to: `if (leaving !== undefined) this.#holdings.letGo(leaving);`,
+    what: 'accounts are let go of while they are still in use',
+    seed: 1,
+  },
+  {
+    name: 'released-once-only',
+    file: 'releasing.ts',
+    from: `if (value === undefined || value === this.#written) return { kind: 'rest' };`,
+    to: `if (value === undefined || this.#written !== undefined) return { kind: 'rest' };`,
+    what: 'a second release is not written',
+    seed: 1,
+  },
+  {
+    name: 'fence-not-respected',
+    file: 'fence.ts',
+    from: `if (recorded !== undefined && recorded.epoch > epoch) return 'refuse';`,
+    to: ``,
+    what: 'an account is opened under a later owner',
+    seed: 4865,
+  },
+  {
+    name: 'later-journals-removed',
+    file: 'fence.ts',
+    from: `return there.filter((one) => one < epoch);`,
+    to: `return there.filter((one) => one !== epoch);`,
+    what: 'a late opener removes the journal of the owner after it',
+    seed: 11356,
+  },
+  {
+    name: 'oldest-journal-replayed',
+    file: 'fence.ts',
+    from: `Math.max(...before)`,
+    to: `Math.min(...before)`,
+    what: 'a new owner goes on from a journal that was left behind',
+    seed: 359,
+  },
+  {
+    name: 'one-journal-for-all',
+    file: 'fence.ts',
+    from: '{epoch}`;',
+    to: '{epoch > 0 ? 1 : 0}`;',
+    what: 'all epochs share a file name',
+    seed: 1,
+  },
+  {
+    name: 'more-than-its-share',
+    file: 'placement.ts',
+    from: `if (owner < 0 || counts[owner]! <= quotas[owner]! || fixed.has(shard)) continue;`,
+    to: `if (owner < 0 || counts[owner]! <= quotas[owner]! + 1 || fixed.has(shard)) continue;`,
+    what: 'a backend keeps more than its share',
+    seed: 1,
+  },
+  {
+    name: 'shard-owner-has-pins-too',
+    file: 'holdings.ts',
+    from: `const pin = map.pins.size === 0 ? undefined : map.pins.get(address);
+    if (pin === undefined)`,
+    to: `const pin = map.pins.get(address);
+    if (pin === undefined || this.#held[shardOf(address, map.shardCount)] !== 0)`,
+    what: 'the owner of a shard acts for an account of it that is pinned elsewhere',
+    seed: 1,
+  },
+  {
+    name: 'pin-let-go-forgotten',
+    file: 'holdings.ts',
+    from: `return this.#pinsLetGo.get(address) === pin.epoch ? 0 : pin.epoch;`,
+    to: `return pin.epoch;`,
+    what: 'a pin that was let go of is still acted for',
+    seed: 1,
+  },
+  {
+    name: 'pin-dropped-while-held',
+    file: 'reassignment.ts',
+    from: `if (home.state !== 'owned' || owner === 'live') return false;`,
+    to: `if (home.state !== 'owned') return false;`,
+    what: 'a pin ends while its owner acts for it',
+    seed: 886,
+  },
+  {
+    name: 'pin-home-at-an-old-epoch',
+    file: 'reassignment.ts',
+    from: `home.epoch === granting : home.epoch > pin.epoch;`,
+    to: `home.epoch === granting : home.epoch > 0;`,
+    what: 'an account goes back to its shard at an epoch it had passed',
+    seed: 183,
+  },
+  {
+    name: 'any-pin-release-counts',
+    file: 'reassignment.ts',
+    from: `record.pins.some(([name, at]) => name === address && at === epoch)`,
+    to: `record.pins.some(([name]) => name === address)`,
+    what: 'an old release of a pin is taken for one of the present epoch',
+    seed: 5,
+  },
+  {
+    name: 'drain-not-heard',
+    file: 'wishes.ts',
+    from: `return drain !== undefined && (drain.incarnation === undefined || drain.incarnation === incarnation);`,
+    to: `return drain !== undefined && drain.incarnation === incarnation;`,
+    what: 'a drain that was to outlast restarts empties nothing',
+    seed: 5,
+  },
+];
