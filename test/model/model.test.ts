@@ -3,6 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { startCluster } from '../support/cluster.ts';
 import { emptyAccount, possible } from './mailbox-model.ts';
 import { play } from './play.ts';
+import { changedOf } from './resync.ts';
 import { shortened } from './shorten.ts';
 import { clusterStage, storeStage } from './stages.ts';
 
@@ -64,6 +65,14 @@ describe('the model test itself', () => {
     const short = await shortened(report, scenes(200), give, 5000);
     expect(short.finding).toBeDefined();
     expect(short.commands).toBeLessThan(report.commands);
+  });
+
+  test('a resynchronisation that tells what had not changed is found', () => {
+    const cached = { uidValidity: 1, modseq: 7, entries: [{ uid: 3, flags: '()' }] };
+    expect(
+      changedOf(cached, ['* VANISHED (EARLIER) 1:3', '* 1 FETCH (UID 5 MODSEQ (8) FLAGS (\\Seen))']),
+    ).toEqual([{ uid: 5, flags: '(\\seen)' }]);
+    expect(() => changedOf(cached, ['* 1 FETCH (UID 3 MODSEQ (7) FLAGS ())'])).toThrow('not of after 7');
   });
 
   test('an answer that was given has to be explained', () => {

@@ -16,14 +16,17 @@ import {
   possible,
 } from './mailbox-model.ts';
 import { readAccount } from './reread.ts';
+import { type Cached, changedOf, resyncWords } from './resync.ts';
 import { type Line, nextLine, textOf } from './script.ts';
-import { type ClientView, ModelSession, outcomeOf, Violation, type Wire } from './session.ts';
+import { type ClientView, type Entry, ModelSession, outcomeOf, Violation, type Wire } from './session.ts';
 
 /** Where a play is given. */
 export interface Stage {
   connect(): Promise<Wire>;
   /** A delivery, as a gateway brings it. @returns its UID, 0 where that cannot be seen, `undefined`: not settled */
   deliver(message: string, key: string): Promise<number | undefined>;
+  /** A message another program puts into INBOX, and its UID when it is seen; absent where nobody else can. */
+  foreign?(message: string, id: string): Promise<number | undefined>;
   /** The owner dies now; resolves when another one answers. */
   restart(): Promise<void>;
 }
@@ -78,6 +81,10 @@ class Play {
   /** UIDVALIDITY by folder key, and all ever seen by name. */
   readonly #validities = new Map<string, number>();
   readonly #validityUsed = new Map<string, string>();
+  /** What a client that comes again has of a folder, by its key. */
+  readonly #cached = new Map<string, Cached>();
+  /** Flags that were told with a modification sequence: by folder, UID and sequence. */
+  readonly #flagsAt = new Map<string, string>();
   #scene = 0;
   #dying = false;
 
@@ -112,9 +119,23 @@ class Play {
     this.#sessions = this.#sessions.filter((session) => !session.ended);
     while (this.#sessions.length < this.#options.sessions) {
       const wire = await this.#stage.connect();
-      this.#sessions.push(new ModelSession(`s${++this.#connected}`, wire, this.#note));
+      const session = new ModelSession(`s${++this.#connected}`, wire, this.#note, this.#heard);
+      this.#sessions.push(session);
+      const kind = (this.#connected + this.#options.seed) % 4;
+      if (kind < 2) await session.enable('qresync');
+      else if (kind === 2) await session.enable('condstore');
     }
   }
+
+  /** One sequence of a message means one set of flags, whoever is told. */
+  readonly #heard = (view: ClientView, uid: number, modseq: number, flags: string | undefined): void => {
+    if (flags === undefined) return;
+    const place = `${view.folder} ${uid} ${modseq}`;
+    const before = this.#flagsAt.get(place);
+    if (before !== undefined && before !== flags)
+      throw new Violation(`UID ${uid} at MODSEQ ${modseq} had ${before}, now ${flags}`);
+    this.#flagsAt.set(place, flags);
+  };
 
   async #give(random: RandomSource, dying: boolean): Promise<void> {
     const actors = random.between(0, 9) < 6 ? 1 : random.between(2, Math.min(3, this.#sessions.length));
@@ -125,6 +146,9 @@ class Play {
     }));
     const done: Promise<Deed | undefined>[] = [];
     if (random.between(0, 9) === 0) done.push(this.#delivery(random));
+    else if (!dying && this.#stage.foreign !== undefined && random.between(0, 19) === 0) {
+      done.push(this.#foreign(random));
+    }
     const alone = lines.length + done.length === 1;
     done.push(...lines.map(({ session, line }) => this.#speak(session, line, alone)));
     if (dying) {
@@ -154,6 +178,14 @@ class Play {
     return { action: { kind: 'append', name: 'INBOX', flags: [], id }, outcome };
   }
 
+  async #foreign(random: RandomSource): Promise<Deed> {
+    const id = `f${this.#scene}-${random.between(0, 999)}`;
+    const uid = await this.#stage.foreign!(textOf(id), id);
+    this.#note(`another program brought ${id}: ${uid}`);
+    const outcome = uid === undefined ? undefined : `OK ${uid}`;
+    return { action: { kind: 'append', name: 'INBOX', flags: [], id }, outcome };
+  }
+
   async #speak(session: ModelSession, line: Line, alone: boolean): Promise<Deed | undefined> {
     this.counts.commands++;
     switch (line.kind) {
@@ -169,9 +201,17 @@ class Play {
       case 'noop':
         await session.run('NOOP');
         return undefined;
+      case 'conditional':
+        return alone ? this.#conditional(session, line.uid, line.flag) : undefined;
+      case 'saved':
+        if (alone) await this.#saved(session, line);
+        return undefined;
       case 'act': {
         const answer = await session.run(line.command, line.expunges, silentChange(line));
-        if (line.leaves && /^OK/.test(answer.completion)) session.view = undefined;
+        if (line.leaves && /^OK/.test(answer.completion)) {
+          this.#remember(session.view);
+          session.view = undefined;
+        }
         // What was read while others wrote may be of before, between or after.
         const reads = ['fetch', 'search', 'status', 'store'].includes(line.action.kind);
         const outcome = outcomeOf(line.action.kind, answer);
@@ -191,8 +231,11 @@ class Play {
   }
 
   async #select(session: ModelSession, name: string, readOnly: boolean, alone: boolean): Promise<void> {
+    this.#remember(session.view);
     session.view = undefined;
-    const answer = await session.run(`${readOnly ? 'EXAMINE' : 'SELECT'} ${name}`);
+    const cached = alone && session.enabled === 'qresync' ? this.#cachedOf(name) : undefined;
+    const words = cached === undefined ? '' : resyncWords(cached, this.#scene);
+    const answer = await session.run(`${readOnly ? 'EXAMINE' : 'SELECT'} ${name}${words}`);
     const known = this.#states.filter((state) => state.has(name));
     if (answer.completion.startsWith('NO')) {
       if (alone && !this.#dying && known.length === this.#states.length)
@@ -210,17 +253,85 @@ class Play {
     const text = answer.lines.join('\n');
     const count = Number(/^\* (\d+) EXISTS/m.exec(text)?.[1]);
     const [folder] = keys as Set<string>;
-    this.#checkValidity(folder!, name, Number(/UIDVALIDITY (\d+)/.exec(text)?.[1]));
+    const uidValidity = Number(/UIDVALIDITY (\d+)/.exec(text)?.[1]);
+    this.#checkValidity(folder!, name, uidValidity);
     const next = Number(/UIDNEXT (\d+)/.exec(text)?.[1]);
     this.#keep((state) => {
       const one = state.get(name);
       return one !== undefined && one.messages.length === count && one.uidNext === next;
     }, `${session.name}: ${name} has ${count} messages, UIDNEXT ${next}`);
-    session.view = {
-      folder: folder!,
-      readOnly,
-      entries: Array.from({ length: count }, () => ({ uid: 0, flags: undefined })),
-    };
+    const modseq = Number(/HIGHESTMODSEQ (\d+)/.exec(text)?.[1]);
+    const told = this.#cached.get(folder!)?.modseq ?? 0;
+    if (modseq < told) throw new Violation(`HIGHESTMODSEQ of ${name} was ${told}, now ${modseq}`);
+    const resynced = cached !== undefined && cached.uidValidity === uidValidity;
+    const entries = resynced ? changedOf(cached, answer.lines) : [];
+    if (entries.length > count)
+      throw new Violation(`${session.name}: ${count} exist, but ${entries.length} are left`);
+    // A client that named what it has asks for what is new by itself.
+    while (entries.length < count) entries.push({ uid: 0, flags: undefined });
+    session.view = { folder: folder!, readOnly, modseq, uidValidity, entries };
+    if (!resynced) return;
+    await this.#learn(session);
+    if (!session.ended) this.#sees(session, folder!, entries, 'after QRESYNC');
+  }
+
+  /** What a client that was here knows of the folder of this name, when it is clear which one that is. */
+  #cachedOf(name: string): Cached | undefined {
+    const keys = new Set(this.#states.map((state) => state.get(name)?.key));
+    const [key] = keys;
+    return keys.size === 1 && key !== undefined ? this.#cached.get(key) : undefined;
+  }
+
+  /** Keeps what a client has of the folder it leaves, as one that goes offline. */
+  #remember(view: ClientView | undefined): void {
+    if (view === undefined || view.entries.some((entry) => entry.uid <= 0 || entry.flags === undefined))
+      return;
+    const { folder, modseq, uidValidity } = view;
+    const entries = view.entries.map(({ uid, flags }) => ({ uid, flags }));
+    this.#cached.set(folder, { modseq, uidValidity, entries });
+  }
+
+  /** STORE with UNCHANGEDSINCE, alone: what nobody changed is changed, what was changed is told. */
+  async #conditional(session: ModelSession, uid: number, flag: string): Promise<Deed | undefined> {
+    const { folder } = session.view!;
+    const before = await session.run(`UID FETCH ${uid} (FLAGS MODSEQ)`);
+    const modseq = Number(
+      new RegExp(`UID ${uid} .*MODSEQ \\((\\d+)\\)`).exec(before.lines.join('\n'))?.[1] ?? 0,
+    );
+    if (modseq === 0) return undefined;
+    const action: Action = { kind: 'store', folder, uids: [uid], byUid: true, how: 'add', flags: [flag] };
+    const store = await session.run(`UID STORE ${uid} (UNCHANGEDSINCE ${modseq}) +FLAGS (${flag})`);
+    if (store.completion === 'BYE' || this.#dying) return { action, outcome: undefined };
+    if (!/^OK (?!\[MODIFIED)/.test(store.completion))
+      throw new Violation(`${session.name}: unchanged since ${modseq}, but ${store.completion}`);
+    const older = await session.run(`UID STORE ${uid} (UNCHANGEDSINCE ${modseq - 1}) -FLAGS (${flag})`);
+    if (older.completion !== 'BYE' && !older.completion.startsWith(`OK [MODIFIED ${uid}]`))
+      throw new Violation(`${session.name}: changed at ${modseq}, but ${older.completion}`);
+    return { action, outcome: 'OK' };
+  }
+
+  /** SEARCHRES, alone: `$` is what was found. */
+  async #saved(session: ModelSession, { uids, key }: Line & { kind: 'saved' }): Promise<void> {
+    const { folder } = session.view!;
+    await session.run(`UID SEARCH RETURN (SAVE) ${key.words}`, true);
+    const fetched = await session.run('UID FETCH $ (UID BODY.PEEK[HEADER.FIELDS (X-Id)])');
+    if (this.#dying || session.ended || this.#isGone(folder)) return;
+    const told = outcomeOf('fetch', fetched);
+    this.#keep((state) => {
+      const name = nameOf(state, folder);
+      const found = state.get(name ?? '')?.messages.filter((one) => uids.includes(one.uid) && key.holds(one));
+      return told === `OK ${(found ?? []).map((one) => `${one.uid}=${one.id}`).join()}`;
+    }, `${session.name}: $ of ${key.words} is ${told}`);
+  }
+
+  /** The folder has just these messages with just these flags. */
+  #sees(session: ModelSession, key: string, entries: readonly Entry[], when: string): void {
+    const seen = entries.map((entry) => `${entry.uid}${entry.flags}`).join(' ');
+    this.#keep((state) => {
+      const name = nameOf(state, key);
+      if (name === undefined) return false;
+      return contentsOf(state.get(name)!).replace(/=[^(]*/g, '') === seen;
+    }, `${session.name} sees ${when} ${seen}`);
   }
 
   #checkValidity(folder: string, name: string, validity: number): void {
@@ -240,7 +351,8 @@ class Play {
     if (view === undefined || session.ended || session.idling !== undefined) return;
     const first = view.entries.findIndex((entry) => entry.uid === 0);
     if (first < 0) return;
-    await session.run(`FETCH ${first + 1}:${view.entries.length} (UID FLAGS)`, false);
+    const items = session.enabled === 'nothing' ? 'UID FLAGS' : 'FLAGS UID MODSEQ';
+    await session.run(`FETCH ${first + 1}:${view.entries.length} (${items})`, false);
     for (const entry of view.entries) if (entry.uid === 0) entry.uid = -1;
   }
 
@@ -252,13 +364,7 @@ class Play {
     const { view } = session;
     if (view === undefined || this.#isGone(view.folder)) return;
     await this.#learn(session);
-    const seen = view.entries.map((entry) => `${entry.uid}${entry.flags}`).join(' ');
-    this.#keep((state) => {
-      const name = nameOf(state, view.folder);
-      if (name === undefined) return false;
-      const folder = state.get(name)!;
-      return contentsOf(folder).replace(/=[^(]*/g, '') === seen;
-    }, `${session.name} sees ${seen}`);
+    this.#sees(session, view.folder, view.entries, 'after NOOP');
   }
 
   #explain(deeds: readonly Deed[]): void {

@@ -6,6 +6,10 @@ import type { ClientView, ModelSession } from './session.ts';
 export type Line =
   | { readonly kind: 'select'; readonly name: string; readonly readOnly: boolean }
   | { readonly kind: 'idle' | 'done' | 'noop' }
+  /** STORE with UNCHANGEDSINCE. */
+  | { readonly kind: 'conditional'; readonly uid: number; readonly flag: string }
+  /** SEARCH with SAVE, and FETCH of `$`. */
+  | { readonly kind: 'saved'; readonly uids: readonly number[]; readonly key: Test }
   | {
       readonly kind: 'act';
       readonly command: string;
@@ -56,7 +60,13 @@ export function nextLine(
     return act(`RENAME ${from} ${to}`, { kind: 'rename', from, to, key: id });
   }
   if (view === undefined || view.entries.length === 0) return append('INBOX', some(random, flags, 3), id);
-  return inFolder(random, view, folder(), pick);
+  if (random.between(0, 19) === 0)
+    return { kind: 'saved', uids: knownUids(view), key: someTest(random, pick) };
+  if (session.enabled !== 'nothing' && !view.readOnly && random.between(0, 14) === 0) {
+    const known = knownUids(view);
+    if (known.length > 0) return { kind: 'conditional', uid: pick(known), flag: pick(flags) };
+  }
+  return inFolder(random, view, folder(), pick, session.enabled !== 'nothing');
 }
 
 function inFolder(
@@ -64,6 +74,7 @@ function inFolder(
   view: ClientView,
   target: string,
   pick: <T>(from: readonly T[]) => T,
+  countsModseqs: boolean,
 ): Line {
   const byUid = random.between(0, 1) === 0;
   const uid = byUid ? 'UID ' : '';
@@ -93,7 +104,7 @@ function inFolder(
     const seen = random.between(0, 2) === 0 && uids.length <= 2;
     const items = seen ? 'BODY[]' : 'BODY.PEEK[HEADER.FIELDS (X-Id)]';
     const action: Action = { kind: 'fetch', folder, uids, byUid, seen: seen && !view.readOnly };
-    return act(`${uid}FETCH ${set} (UID FLAGS ${items})`, action, byUid);
+    return act(`${uid}FETCH ${set} (UID FLAGS ${items}${countsModseqs ? ' MODSEQ' : ''})`, action, byUid);
   }
   if (dice < 96) {
     const key = someTest(random, pick);

@@ -19,14 +19,22 @@ export interface Entry {
   uid: number;
   /** As `flagsIn`; `undefined`: not told yet. */
   flags: string | undefined;
+  /** The last modification sequence that was told; 0: none. */
+  modseq?: number;
 }
 
 export interface ClientView {
   /** Key of the folder in the model. */
   readonly folder: string;
   readonly readOnly: boolean;
+  /** HIGHESTMODSEQ as SELECT told it. */
+  readonly modseq: number;
+  readonly uidValidity: number;
   entries: Entry[];
 }
+
+/** Hears what a client is told of a message: sequences may only grow, and stand for one set of flags. */
+export type Heard = (view: ClientView, uid: number, modseq: number, flags: string | undefined) => void;
 
 export interface Answer {
   readonly lines: readonly string[];
@@ -41,15 +49,24 @@ export class ModelSession {
   readonly name: string;
   readonly #wire: Wire;
   readonly #note: (line: string) => void;
+  readonly #heard: Heard;
   view: ClientView | undefined;
   idling: string | undefined;
+  /** It has enabled CONDSTORE, or QRESYNC: it counts by modification sequences, and expunges are told by UID. */
+  enabled: 'nothing' | 'condstore' | 'qresync' = 'nothing';
   #tags = 0;
 
   /** @param note  Takes each line for the record of the play. */
-  constructor(name: string, wire: Wire, note: (line: string) => void) {
+  constructor(name: string, wire: Wire, note: (line: string) => void, heard: Heard = () => {}) {
     this.name = name;
     this.#wire = wire;
     this.#note = (line) => note(`${name} ${line}`);
+    this.#heard = heard;
+  }
+
+  async enable(what: 'condstore' | 'qresync'): Promise<void> {
+    await this.run(`ENABLE ${what.toUpperCase()}`);
+    this.enabled = what;
   }
 
   get ended(): boolean {
@@ -107,6 +124,14 @@ export class ModelSession {
   #take(lines: readonly string[], expunges: boolean): void {
     for (const line of lines) {
       this.#note(`< ${line.replace(/\r\n/g, '␤').slice(0, 300)}`);
+      const vanished = /^\* VANISHED (\(EARLIER\) )?(\S+)$/.exec(line);
+      if (vanished !== null) {
+        if (this.enabled !== 'qresync') throw new Violation(`${this.name}: VANISHED without QRESYNC`);
+        if (vanished[1] === undefined && this.view !== undefined) {
+          this.#vanish(this.view, numbersIn(vanished[2]!), expunges);
+        }
+        continue;
+      }
       const numbered = /^\* (\d+) (EXISTS|EXPUNGE|FETCH)/.exec(line);
       if (numbered === null) continue;
       const number = Number(numbered[1]);
@@ -124,6 +149,7 @@ export class ModelSession {
         throw new Violation(`${this.name}: ${line.slice(0, 60)} but there are ${entries.length}`);
       if (numbered[2] === 'EXPUNGE') {
         if (!expunges) throw new Violation(`${this.name}: EXPUNGE where numbers may not change`);
+        if (this.enabled === 'qresync') throw new Violation(`${this.name}: EXPUNGE in spite of QRESYNC`);
         entries.splice(number - 1, 1);
         continue;
       }
@@ -133,10 +159,30 @@ export class ModelSession {
       if (uid > 0) entry.uid = uid;
       const flags = /\bFLAGS \(([^)]*)\)/.exec(line)?.[1];
       if (flags !== undefined) entry.flags = flagsIn(flags.toLowerCase().split(' ').filter(Boolean));
+      const modseq = Number(/\bMODSEQ \((\d+)\)/.exec(line)?.[1] ?? 0);
+      if (modseq > 0) this.#hear(view, entry, modseq, flags === undefined ? undefined : entry.flags);
     }
     const uids = this.view?.entries.map((entry) => entry.uid).filter((uid) => uid > 0) ?? [];
     if (uids.some((uid, at) => at > 0 && uid <= uids[at - 1]!))
       throw new Violation(`${this.name}: UIDs do not ascend: ${uids.join()}`);
+  }
+
+  #hear(view: ClientView, entry: Entry, modseq: number, flags: string | undefined): void {
+    if (modseq < (entry.modseq ?? 0))
+      throw new Violation(`${this.name}: MODSEQ of UID ${entry.uid} was ${entry.modseq}, now ${modseq}`);
+    entry.modseq = modseq;
+    if (entry.uid > 0) this.#heard(view, entry.uid, modseq, flags);
+  }
+
+  #vanish(view: ClientView, uids: readonly number[], expunges: boolean): void {
+    if (!expunges) throw new Violation(`${this.name}: VANISHED where numbers may not change`);
+    for (const uid of uids) {
+      let at = view.entries.findIndex((entry) => entry.uid === uid);
+      // One whose UID the client has not asked for yet; those stand at the end.
+      if (at < 0) at = view.entries.findIndex((entry) => entry.uid <= 0);
+      if (at < 0) throw new Violation(`${this.name}: VANISHED ${uid}, which it did not have`);
+      view.entries.splice(at, 1);
+    }
   }
 }
 
@@ -174,7 +220,8 @@ export function outcomeOf(kind: string, answer: Answer): string {
   return 'OK';
 }
 
-function numbersIn(set: string): number[] {
+/** `1:3,7` as numbers. */
+export function numbersIn(set: string): number[] {
   return set.split(',').flatMap((range) => {
     const [first, last] = range.split(':').map(Number);
     return Array.from({ length: (last ?? first!) - first! + 1 }, (_, index) => first! + index);

@@ -1,12 +1,13 @@
 /** Where plays are given: over a store in this process, or through a whole cluster. */
 import { createHash } from 'node:crypto';
-import { rm } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import type net from 'node:net';
+import path from 'node:path';
 import tls from 'node:tls';
 import type { Store } from '../../backend/store/store.ts';
 import { Fault } from '../../base/fault.ts';
 import { ImapClient } from '../backend/imap/imap-client.ts';
-import { type Bench, makeBench, put } from '../backend/store/store-fixture.ts';
+import { type Bench, makeBench, put, textOf } from '../backend/store/store-fixture.ts';
 import type { Cluster } from '../support/cluster.ts';
 import { SmtpConnection } from '../support/mail-sender.ts';
 import type { Stage } from './play.ts';
@@ -27,6 +28,23 @@ export async function storeStage(): Promise<Stage & { close(): Promise<void> }> 
       } catch {
         return undefined;
       }
+    },
+    async foreign(message, id) {
+      const { store } = held;
+      const name = `${Date.now()}.${id}.elsewhere`;
+      const maildir = path.join(bench.directory, 'Maildir');
+      await writeFile(path.join(maildir, 'tmp', name), message.replaceAll('\r\n', '\n'));
+      await rename(path.join(maildir, 'tmp', name), path.join(maildir, 'new', name));
+      const inbox = await store.folder('INBOX');
+      const deadline = Date.now() + 20_000;
+      while (Date.now() < deadline) {
+        await inbox.refresh();
+        for (const uid of inbox.uids().toReversed().slice(0, 20)) {
+          if ((await textOf(inbox, uid).catch(() => '')).includes(`X-Id: ${id}\r\n`)) return uid;
+        }
+        await new Promise((resolve) => setTimeout(resolve, 25));
+      }
+      throw new Error(`${id} was not picked up`);
     },
     async restart() {
       const old = held;

@@ -246,6 +246,8 @@ async function writeMessage(
   items: readonly FetchItem[],
 ): Promise<void> {
   const { writer } = session;
+  // Flags may have changed while the message was read; from here on they and their sequence are of one moment.
+  const now = view.folder.facts(facts.uid) ?? facts;
   writer.text(`* ${sequence} FETCH (`);
   for (let index = 0; index < items.length; index++) {
     const item = items[index]!;
@@ -266,8 +268,7 @@ async function writeMessage(
     } else if (item.kind === 'binary' || item.kind === 'binary-size') {
       if (!(await writeBinaryOrEnd(session, item, content))) session.unknownEncoding = true;
     } else {
-      // Flags may have changed while the message was read.
-      writer.text(knownItem(item, view.folder.facts(facts.uid) ?? facts, view));
+      writer.text(knownItem(item, now, view));
     }
   }
   writer.text(')\r\n');
