@@ -22,7 +22,16 @@ export interface SessionFacts {
   readonly reached: Reached;
   /** The client has closed its side. */
   readonly clientGone: boolean;
+  /** How long the client has read nothing of what was written to it. */
+  readonly stalledMs: number;
+  /** Owners that went with the commands that are kept, before this one. */
+  readonly tries: number;
 }
+
+/** A client that reads nothing for so long was given up by its owner. */
+const stalledMsMax = 60_000;
+/** Commands that end their session at so many owners are not taken to another. */
+const triesMax = 3;
 
 export type Next =
   /** Take it up behind the checkpoint, with the client's bytes that came after it. */
@@ -39,15 +48,22 @@ export type NotResumed =
   | 'no-checkpoint'
   /** Nobody owned the account for as long as clients wait. */
   | 'no-owner'
+  /** The client reads nothing. */
+  | 'stalled'
+  /** What the client sent has ended its session again and again. */
+  | 'no-progress'
   /** The new owner cannot rebuild what the client sees: the folder is gone, or its history does not reach back. */
   | 'refused';
 
 /** What a gateway does about a session whose stream has ended. */
-export function afterStreamEnd({ end, whole, reached, clientGone }: SessionFacts): Next {
+export function afterStreamEnd(facts: SessionFacts): Next {
+  const { end, whole, reached, clientGone, stalledMs, tries } = facts;
   if (end === 'over') return { do: 'close', reason: 'ended' };
   if (clientGone) return { do: 'close', reason: 'ended' };
+  if (stalledMs > stalledMsMax) return { do: 'close', reason: 'stalled' };
   if (reached === 'middle') return { do: 'close', reason: 'mid-answer' };
   if (!whole) return { do: 'say-goodbye', reason: 'no-checkpoint' };
+  if (tries >= triesMax) return { do: 'say-goodbye', reason: 'no-progress' };
   return { do: 'resume' };
 }
 

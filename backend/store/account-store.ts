@@ -16,6 +16,7 @@ import type { AccountReplay } from './journal-replay.ts';
 import { cleanRecords, snapshotOf } from './journal-snapshot.ts';
 import { Lane } from './lane.ts';
 import type { StoreOptions } from './open-store.ts';
+import { type OperationId, type OperationResult, Operations } from './operations.ts';
 import { AccountIndex } from './search/account-index.ts';
 import { indexThread } from './search/index-thread.ts';
 import type { Folder, FolderInfo, Guard, SpecialUse, Store, StoreLimits } from './store.ts';
@@ -35,6 +36,7 @@ export class AccountStore implements Store, StoreHost {
   readonly lane = new Lane();
   readonly journal: Journal;
   readonly keys = new DeliveryKeys();
+  readonly operations = new Operations();
   readonly usage = { bytes: 0, messages: 0 };
   readonly #directory: string;
   readonly #onBroken: ((fault: Fault) => void) | undefined;
@@ -68,6 +70,7 @@ export class AccountStore implements Store, StoreHost {
         check: () => this.mayFinish(),
       });
     for (const key of replay.orphans) this.keys.orphan(key);
+    for (const row of replay.operations) this.operations.add(row);
     journal.onBroken = (fault) => this.breakOff(fault);
   }
 
@@ -84,16 +87,21 @@ export class AccountStore implements Store, StoreHost {
     return this.#tree.open(name);
   }
 
-  createFolder(name: string, specialUse?: SpecialUse): Promise<Folder> {
-    return this.#tree.create(name, specialUse);
+  createFolder(name: string, specialUse?: SpecialUse, operation?: OperationId): Promise<Folder> {
+    return this.#tree.create(name, specialUse, operation);
   }
 
-  deleteFolder(name: string): Promise<void> {
-    return this.#tree.delete(name);
+  deleteFolder(name: string, operation?: OperationId): Promise<void> {
+    return this.#tree.delete(name, operation);
   }
 
-  renameFolder(from: string, to: string): Promise<void> {
-    return this.#tree.rename(from, to);
+  renameFolder(from: string, to: string, operation?: OperationId): Promise<void> {
+    return this.#tree.rename(from, to, operation);
+  }
+
+  operation(id: OperationId): OperationResult | undefined {
+    const uid = this.keys.uidOf(`${id}0000`);
+    return uid === undefined ? this.operations.of(id) : { uids: String(uid), firstUid: uid };
   }
 
   setSubscribed(name: string, subscribed: boolean): Promise<void> {
@@ -255,6 +263,7 @@ export class AccountStore implements Store, StoreHost {
       epoch: this.guard.epoch,
       maildir: this.maildir,
       uidValidityLast: this.#tree.uidValidityLast,
+      operations: this.operations.rows(),
       orphans: this.keys.orphans(Math.floor(Date.now() / 1000) - keyKeptSeconds),
       entries: this.#tree.entries(),
     });

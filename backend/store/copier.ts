@@ -20,6 +20,7 @@ import { temporaryName } from './incoming.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { MaildirFolder } from './maildir-folder.ts';
 import { formatMessageName, type MessageName, parseMessageName } from './message-name.ts';
+import { type OperationId, stamp } from './operations.ts';
 import { formatUidSet } from './uid-set.ts';
 
 interface Plan {
@@ -37,6 +38,7 @@ export async function copyMessages(
   target: MaildirFolder,
   uids: readonly number[],
   move: boolean,
+  operation?: OperationId,
 ): Promise<readonly (readonly [number, number])[]> {
   if (uids.length === 0) return [];
   target.check();
@@ -66,6 +68,7 @@ export async function copyMessages(
     d: savedSeconds,
     ...(move ? { mv: goneModseq } : {}),
     ...(kept.length > 0 ? { k: kept } : {}),
+    ...stamp(operation),
   });
   source.unclean = true;
   source.ownChanges++;
@@ -78,6 +81,7 @@ export async function copyMessages(
     });
     await syncDirectory(`${target.directory}/cur`);
   } catch (error) {
+    if (operation !== undefined) target.host.operations.forget(operation);
     await undo(target, made, id);
     throw error;
   }

@@ -1,9 +1,10 @@
 /** A folder of an account, whether its messages are indexed yet or not; and how its directory comes to be. */
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
+import { Fault } from '../../base/fault.ts';
 import { listDirectory, makeDirectory, removeTree, renameFile, replaceDurably } from './files.ts';
 import { type FolderMeta, writeMeta } from './folder-meta.ts';
-import { compareFolderNames, parentsOf } from './folder-name.ts';
+import { canonicalFolderName, compareFolderNames, directoryOf, parentsOf } from './folder-name.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { FolderInfo } from './store.ts';
 import type { StoreHost } from './store-host.ts';
@@ -61,6 +62,30 @@ export async function makeFolderDirectory(
     await removeTree(aside).catch(() => {});
     throw error;
   }
+}
+
+/**
+ * The folders a rename moves, with their new names and directories.
+ * @throws {Fault} `no-such-folder`, `not-allowed`, `already-exists`
+ */
+export function renamedEntries(
+  entries: ReadonlyMap<string, FolderEntry>,
+  source: string,
+  target: string,
+  nameBytesMax: number,
+): { readonly entry: FolderEntry; readonly name: string; readonly directory: string }[] {
+  const moving = [...entries.values()].filter(
+    (entry) => entry.name === source || entry.name.startsWith(`${source}/`),
+  );
+  if (moving.length === 0) throw new Fault('no-such-folder', 'there is no such folder');
+  if (target.startsWith(`${source}/`)) {
+    throw new Fault('not-allowed', 'a folder cannot be moved into itself');
+  }
+  return moving.map((entry) => {
+    const name = canonicalFolderName(target + entry.name.slice(source.length), nameBytesMax);
+    if (entries.has(name)) throw new Fault('already-exists', 'there is such a folder already');
+    return { entry, name, directory: directoryOf(name) };
+  });
 }
 
 /** Does a directory look like a Maildir folder another program made? */

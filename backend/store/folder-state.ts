@@ -198,7 +198,7 @@ export class FolderState {
         this.add({ ...name, seconds: Math.min(name.seconds, 0xffffffff), name: text });
         if (
           name.deliveryKey !== undefined &&
-          name.seconds > nowSeconds - keyKeptSeconds &&
+          (name.savedSeconds ?? name.seconds) > nowSeconds - keyKeptSeconds &&
           !inRanges(this.settled, name.uid)
         ) {
           keys.push([name.deliveryKey, name.uid, name.seconds]);

@@ -22,6 +22,7 @@ import {
   isMaildir,
   listingOf,
   makeFolderDirectory,
+  renamedEntries,
 } from './folder-entry.ts';
 import { loadFolder } from './folder-load.ts';
 import { metaName, newMeta, readMeta, writeMeta } from './folder-meta.ts';
@@ -38,10 +39,14 @@ import { loadIndexed } from './index-file.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { AccountReplay } from './journal-replay.ts';
 import { MaildirFolder } from './maildir-folder.ts';
+import { intent, type OperationId, renaming } from './operations.ts';
 import type { Folder, FolderInfo, SpecialUse } from './store.ts';
 import type { StoreHost } from './store-host.ts';
 import type { StoredFolder } from './stored-folder.ts';
 import { readSubscriptions, subscriptionsName, writeSubscriptions } from './subscriptions.ts';
+
+/** RENAME of INBOX is two changes under one command's name: the folder's has this behind it. */
+const inboxMade = '-made';
 
 export class FolderTree {
   readonly #host: StoreHost;
@@ -124,6 +129,7 @@ export class FolderTree {
       this.#host.usage.bytes += entry.known.bytes;
       this.#host.usage.messages += entry.known.messages;
     }
+    this.#host.operations.addMeant(this.#replay?.intents ?? [], found);
     this.#replay = undefined;
     for (const entry of found) if (entry.records.at(-1)?.t !== 'clean') await this.#loadEntry(entry);
   }
@@ -142,7 +148,7 @@ export class FolderTree {
     return this.#host.change('folder-open', () => this.#loadEntry(this.#entry(name)));
   }
 
-  create(name: string, specialUse?: SpecialUse): Promise<Folder> {
+  create(name: string, specialUse?: SpecialUse, operation?: OperationId): Promise<Folder> {
     return this.#host.change('folder-create', async () => {
       const canonical = canonicalFolderName(name, this.#host.limits.folderNameBytesMax);
       if (this.#entries.has(canonical)) throw new Fault('already-exists', 'there is such a folder already');
@@ -154,25 +160,27 @@ export class FolderTree {
       }
       const usual = usualUse[canonical];
       const use = specialUse ?? (usual && !this.#hasUse(usual) ? usual : undefined);
-      const entry = await this.#makeFolder(canonical, use);
+      const entry = await this.#makeFolder(canonical, use, operation);
       this.#foldersChanged();
       return this.#loadEntry(entry);
     });
   }
 
-  delete(name: string): Promise<void> {
+  delete(name: string, operation?: OperationId): Promise<void> {
     return this.#host.change('folder-delete', async () => {
       const entry = this.#entry(name);
       if (entry.name === 'INBOX') throw new Fault('not-allowed', 'INBOX cannot be deleted');
       await entry.folder?.late.settled();
       const away = deletedPath(this.#directory);
       // A folder of the same name must not come back with the same UIDVALIDITY.
-      await this.#host.journal.append({ t: 'uidvalidity', n: this.#uidValidityLast });
+      const meant = intent('removing', entry.meta.mailboxId, operation);
+      await this.#host.journal.append({ t: 'uidvalidity', n: this.#uidValidityLast }, ...meant);
       this.#host.guard.assert();
       await this.#host.orBreak(async () => {
         await renameFile(this.#path(entry.directory), away);
         await syncDirectory(this.#host.maildir);
       });
+      for (const record of meant) this.#host.operations.done(record);
       this.#entries.delete(entry.name);
       this.#host.usage.bytes -= entry.folder ? entry.folder.sizeBytes : entry.known.bytes;
       this.#host.usage.messages -= entry.folder ? entry.folder.count : entry.known.messages;
@@ -185,29 +193,18 @@ export class FolderTree {
     });
   }
 
-  rename(from: string, to: string): Promise<void> {
+  rename(from: string, to: string, operation?: OperationId): Promise<void> {
     return this.#host.change('folder-rename', async () => {
       const target = canonicalFolderName(to, this.#host.limits.folderNameBytesMax);
-      if (this.#entries.has(target)) throw new Fault('already-exists', 'there is such a folder already');
+      const begun = this.#host.operations.of(`${operation}${inboxMade}`) !== undefined;
+      if (this.#entries.has(target) && !begun)
+        throw new Fault('already-exists', 'there is such a folder already');
       const source = canonicalFolderName(from, this.#host.limits.folderNameBytesMax);
-      if (source === 'INBOX') return this.#renameInbox(target);
-      const moving = [...this.#entries.values()].filter(
-        (entry) => entry.name === source || entry.name.startsWith(`${source}/`),
-      );
-      if (moving.length === 0) throw noSuchFolder();
-      if (target.startsWith(`${source}/`)) {
-        throw new Fault('not-allowed', 'a folder cannot be moved into itself');
-      }
-      const next = moving.map((entry) => {
-        const name = canonicalFolderName(
-          target + entry.name.slice(source.length),
-          this.#host.limits.folderNameBytesMax,
-        );
-        if (this.#entries.has(name)) throw new Fault('already-exists', 'there is such a folder already');
-        return { entry, name, directory: directoryOf(name) };
-      });
-      for (const entry of moving) await entry.folder?.late.settled();
-      await this.#host.journal.append({ t: 'rename', from: directoryOf(source), to: directoryOf(target) });
+      if (source === 'INBOX') return this.#renameInbox(target, operation);
+      const next = renamedEntries(this.#entries, source, target, this.#host.limits.folderNameBytesMax);
+      for (const { entry } of next) await entry.folder?.late.settled();
+      const record = renaming(directoryOf(source), directoryOf(target), operation);
+      await this.#host.journal.append(record);
       this.#host.guard.assert();
       await this.#host.orBreak(async () => {
         for (const one of next) await renameFile(this.#path(one.entry.directory), this.#path(one.directory));
@@ -215,6 +212,7 @@ export class FolderTree {
         await this.#host.journal.append({ t: 'renamed' });
         this.#host.guard.assert();
       });
+      this.#host.operations.done(record);
       for (const { entry } of next) this.#entries.delete(entry.name);
       for (const { entry, name, directory } of next) {
         entry.name = name;
@@ -325,9 +323,15 @@ export class FolderTree {
     return folder;
   }
 
-  async #makeFolder(name: string, specialUse: SpecialUse | undefined): Promise<FolderEntry> {
+  async #makeFolder(
+    name: string,
+    specialUse: SpecialUse | undefined,
+    operation?: OperationId,
+  ): Promise<FolderEntry> {
     const directory = directoryOf(name);
     const meta = newMeta(this.#nextUidValidity(), specialUse);
+    const meant = intent('making', meta.mailboxId, operation);
+    if (meant.length > 0) await this.#host.journal.append(...meant);
     await makeFolderDirectory(this.#directory, this.#path(directory), meta, () => this.#host.guard.assert());
     await this.#host.orBreak(async () => {
       await syncDirectory(this.#host.maildir);
@@ -342,16 +346,20 @@ export class FolderTree {
       folder: undefined,
     };
     this.#entries.set(name, entry);
+    for (const record of meant) this.#host.operations.done(record);
     return entry;
   }
 
   /** RFC 9051 6.3.6: INBOX stays, its messages move. */
-  async #renameInbox(target: string): Promise<void> {
+  async #renameInbox(target: string, operation: OperationId | undefined): Promise<void> {
     const inbox = await this.#loadEntry(this.#entry('INBOX'));
-    const entry = await this.#makeFolder(target, undefined);
+    // A command that comes again may have made the folder before its owner went.
+    const entry =
+      this.#entries.get(target) ??
+      (await this.#makeFolder(target, undefined, operation && `${operation}${inboxMade}`));
     const folder = await this.#loadEntry(entry);
     this.#foldersChanged();
-    await inbox.moveInLane(folder, [...inbox.uids()]);
+    await inbox.moveInLane(folder, [...inbox.uids()], operation);
   }
 
   #entry(name: string): FolderEntry {

@@ -4,6 +4,7 @@
  * still found. Keys are short: they are written with every flag change.
  */
 import { crc32 } from 'node:zlib';
+import type { OperationRow, OperationStamp } from './operations.ts';
 
 /** `f` is always a mailbox id, `u` a UID set, `m` a modification sequence. */
 export type JournalRecord =
@@ -19,6 +20,8 @@ export type JournalRecord =
       readonly fl: number;
       readonly kw?: readonly string[];
       readonly m: number;
+      /** The command that did it, see `operations.ts`. */
+      readonly o?: OperationStamp;
     }
   /** Expunged; the files go after this is durable. `k`: delivery keys not settled yet. */
   | {
@@ -27,6 +30,7 @@ export type JournalRecord =
       readonly u: string;
       readonly m: number;
       readonly k?: readonly KeptKey[];
+      readonly o?: OperationStamp;
     }
   /** The files of every `gone` of this folder up to `m` are away. */
   | { readonly t: 'purged'; readonly f: string; readonly m: number }
@@ -50,11 +54,16 @@ export type JournalRecord =
       readonly d?: number;
       readonly mv?: number;
       readonly k?: readonly KeptKey[];
+      readonly o?: OperationStamp;
     }
   | { readonly t: 'copied' | 'copy-undone'; readonly id: string }
   /** Folder directories are being renamed; done when `renamed` follows. */
-  | { readonly t: 'rename'; readonly from: string; readonly to: string }
+  | { readonly t: 'rename'; readonly from: string; readonly to: string; readonly o?: OperationStamp }
   | { readonly t: 'renamed' }
+  /** A command is about to make or remove this mailbox: it was done if the mailbox is there, or is not. */
+  | { readonly t: 'making' | 'removing'; readonly f: string; readonly o: OperationStamp }
+  /** What commands did lately, in a snapshot. */
+  | { readonly t: 'ops'; readonly o: readonly OperationRow[] }
   /** No UIDVALIDITY up to here may be given again. */
   | { readonly t: 'uidvalidity'; readonly n: number }
   /** Snapshot of a folder: what its file names do not say. Rows follow in `rows`. */

@@ -1,5 +1,6 @@
 /** Sorts a journal's records: what belongs to which folder, and what a crash left unfinished. Pure. */
 import type { JournalRecord, KeptKey } from './journal-records.ts';
+import { type FolderIntent, intentsIn, type OperationRow, operationsIn } from './operations.ts';
 
 export type CopyRecord = Extract<JournalRecord, { t: 'copy' }>;
 
@@ -13,9 +14,13 @@ export interface AccountReplay {
   readonly rename: { readonly from: string; readonly to: string } | undefined;
   readonly orphans: readonly KeptKey[];
   readonly uidValidityLast: number;
+  /** What commands did in the last minutes, and what they were about to do. */
+  readonly operations: readonly OperationRow[];
+  readonly intents: readonly FolderIntent[];
 }
 
-export function sortRecords(records: readonly JournalRecord[]): AccountReplay {
+/** @param nowSeconds  Of the wall clock: what commands did long before is left out. */
+export function sortRecords(records: readonly JournalRecord[], nowSeconds = 0): AccountReplay {
   const folders = new Map<string, JournalRecord[]>();
   const directories: AccountReplay['directories'] = new Map();
   const undone = new Set<string>();
@@ -77,6 +82,9 @@ export function sortRecords(records: readonly JournalRecord[]): AccountReplay {
         put(record.f, record);
         break;
       case 'journal':
+      case 'making':
+      case 'removing':
+      case 'ops':
         break;
     }
   }
@@ -87,5 +95,7 @@ export function sortRecords(records: readonly JournalRecord[]): AccountReplay {
     rename,
     orphans: [...orphans.values()],
     uidValidityLast,
+    operations: operationsIn(records, nowSeconds),
+    intents: intentsIn(records, nowSeconds),
   };
 }

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import type { FolderEntry } from './folder-entry.ts';
 import type { JournalRecord, KeptKey } from './journal-records.ts';
+import type { OperationRow } from './operations.ts';
 import type { StoredFolder } from './stored-folder.ts';
 
 /** Vouches for a folder: its names show every flag, and this is what is in it. */
@@ -30,11 +31,13 @@ export function* snapshotOf(account: {
   readonly maildir: string;
   readonly uidValidityLast: number;
   readonly orphans: readonly KeptKey[];
+  readonly operations: readonly OperationRow[];
   readonly entries: Iterable<FolderEntry>;
 }): Generator<JournalRecord> {
   yield { t: 'journal', v: 1, epoch: account.epoch, who: 'compaction' };
   yield { t: 'uidvalidity', n: account.uidValidityLast };
   if (account.orphans.length > 0) yield { t: 'keys', k: account.orphans };
+  if (account.operations.length > 0) yield { t: 'ops', o: account.operations };
   for (const { folder, meta, directory, records } of account.entries) {
     if (folder) {
       yield* folder.state.snapshot(folder.mailboxId);

@@ -15,6 +15,7 @@ import { LateFiles } from './late-files.ts';
 import { messageCache } from './message-cache.ts';
 import { fileBytesIn } from './message-name.ts';
 import { openMessage, WholeMessage, wholeBytesMax, wholeMessage } from './open-message.ts';
+import type { OperationId } from './operations.ts';
 import type { AppendFacts, Incoming, OpenMessage } from './store.ts';
 import type { StoreHost } from './store-host.ts';
 import { goneMessage, StoredFolder } from './stored-folder.ts';
@@ -112,9 +113,10 @@ export class MaildirFolder extends StoredFolder {
     target: StoredFolder,
     uids: readonly number[],
     move: boolean,
+    operation?: OperationId,
   ): Promise<readonly (readonly [number, number])[]> {
     if (!(target instanceof MaildirFolder)) throw new Fault('bug', 'the target is not a Maildir folder');
-    return copyMessages(this, target, uids, move);
+    return copyMessages(this, target, uids, move, operation);
   }
 
   file(name: string): string {

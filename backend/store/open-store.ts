@@ -49,7 +49,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     log.error({ event: 'journal-lost', directory }, 'the journal is missing; file names are all there is');
   const maildir = path.join(directory, 'Maildir');
   try {
-    const replay = sortRecords(read.records);
+    const replay = sortRecords(read.records, Math.floor(Date.now() / 1000));
     if (replay.rename || replay.copies.length > 0) await makeDirectories(maildir);
     // Said to be done, or the next opening would do it once more, to folders that only have the names in common.
     if (replay.rename) {

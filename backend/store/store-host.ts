@@ -3,6 +3,7 @@ import type { Log } from '../../base/log.ts';
 import type { DeliveryKeys } from './delivery-keys.ts';
 import type { Journal } from './journal.ts';
 import type { Lane } from './lane.ts';
+import type { Operations } from './operations.ts';
 import type { Guard, StoreLimits } from './store.ts';
 
 export interface StoreHost {
@@ -14,6 +15,7 @@ export interface StoreHost {
   readonly lane: Lane;
   readonly journal: Journal;
   readonly keys: DeliveryKeys;
+  readonly operations: Operations;
   /** fsync a directory after renames in it. */
   readonly dirsync: boolean;
   readonly usage: { bytes: number; messages: number };

@@ -5,6 +5,7 @@
  * change is on stable storage and the lease was still good afterwards.
  */
 import type { Readable } from 'node:stream';
+import type { OperationId, OperationResult } from './operations.ts';
 import type { TextIndex } from './search/text-index.ts';
 
 /** System flags as bits, so that a folder of a million messages keeps them in one typed array. */
@@ -117,16 +118,28 @@ export interface Folder {
   held?(uid: number): Buffer | undefined;
   append(facts: AppendFacts, sizeHint: number | undefined): Promise<Incoming>;
   /** Changes flags of those that exist; resolves when durable. Returns the uids whose flags really changed. */
-  changeFlags(uids: readonly number[], change: FlagChange): Promise<readonly number[]>;
+  changeFlags(
+    uids: readonly number[],
+    change: FlagChange,
+    operation?: OperationId,
+  ): Promise<readonly number[]>;
   /**
    * Removes those that exist, for good. Returns the uids removed.
    * @param markedOnly  Only those that are marked \Deleted when it is their turn: a mark that another session took
    *   away, and was told so, counts no more.
    */
-  expunge(uids: readonly number[], markedOnly?: boolean): Promise<readonly number[]>;
+  expunge(uids: readonly number[], markedOnly?: boolean, operation?: OperationId): Promise<readonly number[]>;
   /** All or none. Pairs [source uid, new uid] in order. */
-  copyTo(target: Folder, uids: readonly number[]): Promise<readonly (readonly [number, number])[]>;
-  moveTo(target: Folder, uids: readonly number[]): Promise<readonly (readonly [number, number])[]>;
+  copyTo(
+    target: Folder,
+    uids: readonly number[],
+    operation?: OperationId,
+  ): Promise<readonly (readonly [number, number])[]>;
+  moveTo(
+    target: Folder,
+    uids: readonly number[],
+    operation?: OperationId,
+  ): Promise<readonly (readonly [number, number])[]>;
   /** Picks up what other programs put into the directory since the last look. Cheap when nothing changed. */
   refresh(): Promise<void>;
   /** Ends with the returned function. Events come after the call that caused them has settled its own state. */
@@ -139,11 +152,16 @@ export interface Store {
   /** Opens (and indexes on first use) a folder. @throws {Fault} `no-such-folder`, `storage-failed` */
   folder(name: string): Promise<Folder>;
   /** Creates parents as needed. @throws {Fault} `already-exists`, `bad-name`, `limit-reached` */
-  createFolder(name: string, specialUse?: SpecialUse): Promise<Folder>;
+  createFolder(name: string, specialUse?: SpecialUse, operation?: OperationId): Promise<Folder>;
   /** @throws {Fault} `no-such-folder`, `not-allowed` (INBOX) */
-  deleteFolder(name: string): Promise<void>;
+  deleteFolder(name: string, operation?: OperationId): Promise<void>;
   /** Moves children along; INBOX: moves its messages into the new folder (RFC 9051 6.3.6). */
-  renameFolder(from: string, to: string): Promise<void>;
+  renameFolder(from: string, to: string, operation?: OperationId): Promise<void>;
+  /**
+   * What a command has done that was given this name with its change; `undefined`: nothing, or it is long ago. A
+   * change with the name of one that was made is made again: whoever may be repeating itself asks first.
+   */
+  operation(id: OperationId): OperationResult | undefined;
   setSubscribed(name: string, subscribed: boolean): Promise<void>;
   /** Names subscribed to, whether there is such a folder or not (RFC 9051 6.3.7: deleting one does not unsubscribe). */
   readonly subscribed: ReadonlySet<string>;

@@ -9,6 +9,7 @@ import { type FolderFormat, type FolderMeta, modseqBlock, uidBlock, writeMeta } 
 import type { FolderState } from './folder-state.ts';
 import type { JournalRecord, KeptKey } from './journal-records.ts';
 import { parseMessageName } from './message-name.ts';
+import { type OperationId, stamp } from './operations.ts';
 import {
   type AppendFacts,
   type FlagChange,
@@ -144,7 +145,11 @@ export abstract class StoredFolder implements Folder {
 
   abstract refresh(): Promise<void>;
 
-  changeFlags(uids: readonly number[], change: FlagChange): Promise<readonly number[]> {
+  changeFlags(
+    uids: readonly number[],
+    change: FlagChange,
+    operation?: OperationId,
+  ): Promise<readonly number[]> {
     return this.#change('change-flags', async () => {
       const keywords =
         change.how === 'remove'
@@ -167,6 +172,7 @@ export abstract class StoredFolder implements Folder {
         fl: exact.flags,
         ...(keywords.length > 0 ? { kw: keywords } : {}),
         m: modseq,
+        ...stamp(operation),
       };
       await this.commit(record);
       for (const uid of changed) this.state.applyFlags(this.state.columns.find(uid), exact, modseq);
@@ -176,7 +182,7 @@ export abstract class StoredFolder implements Folder {
     });
   }
 
-  expunge(uids: readonly number[], markedOnly = false): Promise<readonly number[]> {
+  expunge(uids: readonly number[], markedOnly = false, operation?: OperationId): Promise<readonly number[]> {
     return this.#change('expunge', async () => {
       const leaving = this.existing(uids).filter(
         (uid) => !markedOnly || (this.flagsOf(uid)! & flagBit.deleted) !== 0,
@@ -192,6 +198,7 @@ export abstract class StoredFolder implements Folder {
         u: set,
         m: modseq,
         ...(kept.length > 0 ? { k: kept } : {}),
+        ...stamp(operation),
       });
       const names = this.dropMessages(leaving, set, modseq, kept);
       this.late.purge(names, modseq);
@@ -200,12 +207,20 @@ export abstract class StoredFolder implements Folder {
     });
   }
 
-  copyTo(target: Folder, uids: readonly number[]): Promise<readonly (readonly [number, number])[]> {
-    return this.#change('copy', () => this.copyInto(asStored(target), this.existing(uids), false));
+  copyTo(
+    target: Folder,
+    uids: readonly number[],
+    operation?: OperationId,
+  ): Promise<readonly (readonly [number, number])[]> {
+    return this.#change('copy', () => this.copyInto(asStored(target), this.existing(uids), false, operation));
   }
 
-  moveTo(target: Folder, uids: readonly number[]): Promise<readonly (readonly [number, number])[]> {
-    return this.#change('move', () => this.copyInto(asStored(target), this.existing(uids), true));
+  moveTo(
+    target: Folder,
+    uids: readonly number[],
+    operation?: OperationId,
+  ): Promise<readonly (readonly [number, number])[]> {
+    return this.#change('move', () => this.copyInto(asStored(target), this.existing(uids), true, operation));
   }
 
   // What follows is for the parts of the store, not for sessions.
@@ -215,6 +230,7 @@ export abstract class StoredFolder implements Folder {
     target: StoredFolder,
     uids: readonly number[],
     move: boolean,
+    operation?: OperationId,
   ): Promise<readonly (readonly [number, number])[]>;
 
   /** Looks at the files although nothing tells that they changed. */
@@ -271,6 +287,7 @@ export abstract class StoredFolder implements Folder {
     this.check();
     this.unclean = true;
     await this.host.journal.append(...records);
+    for (const record of records) this.host.operations.done(record);
     try {
       this.host.guard.assert();
     } catch (error) {
@@ -328,8 +345,12 @@ export abstract class StoredFolder implements Folder {
   }
 
   /** For callers that are in the lane already. */
-  async moveInLane(target: StoredFolder, uids: readonly number[]): Promise<void> {
-    await this.copyInto(target, this.existing(uids), true);
+  async moveInLane(
+    target: StoredFolder,
+    uids: readonly number[],
+    operation: OperationId | undefined,
+  ): Promise<void> {
+    await this.copyInto(target, this.existing(uids), true, operation);
   }
 
   #change<T>(what: string, work: () => Promise<T>): Promise<T> {

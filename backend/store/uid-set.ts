@@ -32,6 +32,13 @@ export function* rangesOf(set: string): Generator<readonly [number, number]> {
   }
 }
 
+/** The UIDs of a set this store wrote. */
+export function uidsIn(set: string): number[] {
+  const uids: number[] = [];
+  for (const [first, last] of rangesOf(set)) for (let uid = first; uid <= last; uid++) uids.push(uid);
+  return uids;
+}
+
 /** Is `uid` in one of the ranges? They must be ascending. */
 export function inRanges(ranges: readonly (readonly [number, number])[], uid: number): boolean {
   let low = 0;

@@ -28,7 +28,7 @@ export interface Metrics {
   readonly retries: Counter<'reason'>;
   /** Sessions taken up at another owner; `how`: `moved` (handed over), `lost` (backend or link gone). */
   readonly resumed: Counter<'how'>;
-  /** Sessions that ended with their owner; `reason`: `mid-answer`, `no-checkpoint`, `no-owner`, `refused`. */
+  /** Sessions that ended with their owner; `reason`: `mid-answer`, `no-checkpoint`, `no-owner`, `no-progress`, `refused`, `stalled`. */
   readonly notResumed: Counter<'reason'>;
   /** How long resumed sessions were without an owner. */
   readonly pauses: Histogram;

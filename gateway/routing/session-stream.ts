@@ -70,7 +70,10 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
   #replayed = 0;
   #streamEnd: StreamEnd = 'lost';
   #paused = false;
+  #pausedAtMs = 0;
   #needsDrain = false;
+  /** Owners that went with what is kept, one after the other. */
+  #tries = 0;
   destroyed = false;
   writableEnded = false;
   readableEnded = false;
@@ -130,6 +133,7 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
 
   pause(): void {
     this.#paused = true;
+    this.#pausedAtMs = performance.now();
     this.#inner?.pause();
   }
 
@@ -161,7 +165,7 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
   /** Nobody takes it up. */
   giveUp(reason: NotResumed): void {
     if (this.destroyed) return;
-    this.midAnswer = this.#reader.reached !== 'nothing' && reason === 'mid-answer';
+    this.midAnswer = this.#reader.reached === 'middle';
     this.destroyed = true;
     this.#kept = [];
     this.#resumer.lost(this, reason);
@@ -176,6 +180,7 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
 
   checkpoint(consumed: number, state: Buffer | undefined): void {
     if (state !== undefined) this.#state = state;
+    this.#tries = 0;
     this.#offset += consumed;
     this.#replayed = Math.max(0, this.#replayed - consumed);
     let over = consumed - this.#missing;
@@ -231,15 +236,16 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
       whole: this.#missing === 0 && this.#state.length > 0,
       reached: this.#reader.reached,
       clientGone: this.writableEnded && this.#keptBytes === 0,
+      stalledMs: this.#paused ? performance.now() - this.#pausedAtMs : 0,
+      tries: this.#tries,
     });
     switch (next.do) {
       case 'resume':
         // Whether the old owner has done what came behind the checkpoint is not known.
-        if (this.#streamEnd === 'lost' && (this.#keptBytes > 0 || this.#reader.reached !== 'nothing')) {
-          this.giveUp('no-checkpoint');
-          return;
+        if (this.#streamEnd === 'lost') {
+          this.#replayed = this.#keptBytes;
+          if (this.#keptBytes > 0) this.#tries++;
         }
-        if (this.#streamEnd === 'lost') this.#replayed = this.#keptBytes;
         this.pausedAtMs = performance.now();
         this.#resumer.resume(this);
         return;

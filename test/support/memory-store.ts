@@ -312,6 +312,10 @@ export class MemoryStore implements Store {
     }
   }
 
+  operation(): undefined {
+    return undefined;
+  }
+
   async setSubscribed(name: string, subscribed: boolean): Promise<void> {
     if (subscribed) this.#subscriptions.add(name);
     else this.#subscriptions.delete(name);

@@ -16,6 +16,8 @@ import { modseqCode } from './resync.ts';
 /** Messages of one command, and what the store may hold of them in memory until the last one came. */
 const messagesMax = 200;
 const heldBytesMax = 16 * 1024 * 1024;
+/** Of a message's number in the delivery key that is made of its command's name. */
+const operationKeyDigits = 4;
 /** The store holds a message up to this size until it is committed. */
 const heldPerMessageMax = 256 * 1024;
 
@@ -38,6 +40,8 @@ export class AppendCommand {
   readonly #folder: Folder;
   readonly #replaced: Replaced | undefined;
   readonly #messages: Incoming[] = [];
+  /** Delivery keys of the messages, so that a command that comes again finds them. */
+  readonly #keys: string[] = [];
   /** The last literal is this piece of the command. */
   #literalIndex = 0;
   #closing = false;
@@ -129,7 +133,13 @@ export class AppendCommand {
     if (this.#messages.length >= messagesMax || this.#heldBytes > heldBytesMax) {
       throw new Fault('limit-reached', 'Too many messages at once');
     }
-    this.#messages.push(await this.#folder.append(facts, size));
+    const operation = this.#session.operation;
+    const deliveryKey =
+      operation && operation + this.#messages.length.toString(16).padStart(operationKeyDigits, '0');
+    if (deliveryKey !== undefined) this.#keys.push(deliveryKey);
+    this.#messages.push(
+      await this.#folder.append(deliveryKey === undefined ? facts : { ...facts, deliveryKey }, size),
+    );
     this.#literalIndex = soFar.length;
     this.#closing = closing;
     this.#binary = binary;
@@ -178,15 +188,17 @@ export class AppendCommand {
     }
     if (this.#fault !== undefined) return answerTryCreate(this.#fault);
     try {
-      const gone = this.#replaced !== undefined && this.#isGone(this.#replaced);
+      const gone =
+        this.#replaced !== undefined && this.#isGone(this.#replaced) && this.#session.done() === undefined;
       if (gone) throw new Fault('gone', 'The message to replace no longer exists');
       const uids = await this.#commitAll();
+      this.#session.appended(this.#keys);
       const code = `[APPENDUID ${this.#folder.uidValidity} ${imapNumberSet(uids)}]`;
       if (this.#replaced === undefined) return `OK ${code} APPEND completed`;
       const { view, uid } = this.#replaced;
       // RFC 8508 3.4: told before the EXPUNGE answer, which comes with the completion.
       this.#session.untagged(`* OK ${code} Replacement stored`);
-      await view.folder.expunge([uid]);
+      await view.folder.expunge([uid], false, this.#session.operation);
       return `OK ${modseqCode(this.#session, view)}REPLACE completed`;
     } catch (error) {
       const fault = Fault.from(error);
@@ -274,7 +286,8 @@ function replacedMessage(session: ImapSession, number: number, byUid: boolean): 
   const view = session.selectedForChange();
   if (!byUid && number > view.count) throw new Fault('bad-syntax', 'No such message');
   const uid = byUid ? number : view.uids[number - 1]!;
-  if (view.sequenceOf(uid) === 0 || view.folder.flagsOf(uid) === undefined) {
+  const there = view.folder.flagsOf(uid) !== undefined || session.done() !== undefined;
+  if (view.sequenceOf(uid) === 0 || !there) {
     throw new Fault('gone', 'The message to replace no longer exists');
   }
   return { view, uid };

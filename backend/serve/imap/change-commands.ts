@@ -2,10 +2,13 @@
 import { Fault } from '../../../base/fault.ts';
 import { imapNumberSet } from '../../../mailwire/imap-reply.ts';
 import type { ImapCursor } from '../../../mailwire/imap-tokens.ts';
+import type { OperationResult } from '../../store/operations.ts';
 import type { Folder } from '../../store/store.ts';
+import { uidsIn } from '../../store/uid-set.ts';
 import { answerTryCreate } from './answers.ts';
 import { flagsText, parseFlags } from './flags.ts';
 import type { ImapSession } from './imap-session.ts';
+import type { MailboxView } from './mailbox-view.ts';
 import { modseqCode } from './resync.ts';
 import { deletedUids } from './select-commands.ts';
 import { Slice } from './session-clock.ts';
@@ -33,7 +36,11 @@ export async function storeFlags(session: ImapSession, { cursor, byUid }: Comman
   const how = sign === '+' ? 'add' : sign === '-' ? 'remove' : 'set';
   if (unchangedSince !== undefined) session.enableCondstore();
   const condition = unchangedSince === undefined ? {} : { unchangedSince };
-  const changed = await view.folder.changeFlags(uids, { how, flags: bits, keywords, ...condition });
+  const before = session.done();
+  const changed =
+    before === undefined
+      ? await view.folder.changeFlags(uids, { how, flags: bits, keywords, ...condition }, session.operation)
+      : uidsIn(before.uids);
   view.told(changed, !silent);
   const done = new Set(changed);
   const modified: number[] = [];
@@ -116,14 +123,15 @@ async function transfer(
   const written = cursor.astring();
   cursor.end();
   const view = move ? session.selectedForChange() : session.selected();
+  const before = session.done();
   const named = view.uidsOf(view.resolve(set, byUid, session.saved));
   const target = await targetOf(session, written);
-  if (typeof target === 'string') return target;
+  if (typeof target === 'string') return before === undefined ? target : `OK ${name} completed`;
   const uids = named.filter((uid) => view.folder.flagsOf(uid) !== undefined);
   // RFC 9051 6.4.7: all or none; a sequence number the client sees but that is gone is told.
-  if (uids.length < named.length && !byUid) return someGone;
-  if (uids.length === 0) return `OK ${name} completed`;
-  const pairs = move ? await view.folder.moveTo(target, uids) : await view.folder.copyTo(target, uids);
+  if (before === undefined && uids.length < named.length && !byUid) return someGone;
+  if (before === undefined && uids.length === 0) return `OK ${name} completed`;
+  const pairs = before === undefined ? await copy(session, view, target, uids, move) : pairsOf(before);
   const code = `[COPYUID ${target.uidValidity} ${imapNumberSet(pairs.map(([from]) => from))} ${imapNumberSet(pairs.map(([, to]) => to))}]`;
   // All of them went while others were served.
   if (pairs.length === 0) return byUid ? `OK ${name} completed` : someGone;
@@ -131,6 +139,21 @@ async function transfer(
   // RFC 6851 4.3: told before the EXPUNGE answers, which come with the completion.
   session.untagged(`* OK ${code} Moved UIDs`);
   return `OK ${modseqCode(session, view)}MOVE completed`;
+}
+
+function copy(
+  { operation }: ImapSession,
+  { folder }: MailboxView,
+  target: Folder,
+  uids: readonly number[],
+  move: boolean,
+): Promise<readonly (readonly [number, number])[]> {
+  return move ? folder.moveTo(target, uids, operation) : folder.copyTo(target, uids, operation);
+}
+
+/** What a COPY or MOVE did whose answer was lost. */
+function pairsOf({ uids, firstUid }: OperationResult): readonly (readonly [number, number])[] {
+  return uidsIn(uids).map((uid, index) => [uid, firstUid + index] as const);
 }
 
 async function targetOf(session: ImapSession, written: string): Promise<Folder | string> {
@@ -149,12 +172,14 @@ export async function expunge(session: ImapSession, { cursor, byUid }: CommandCa
   const set = byUid ? cursor.sequenceSet() : undefined;
   cursor.end();
   const view = session.selectedForChange();
+  // Done before its answer was lost: what went is told with the completion as always.
+  if (session.done() !== undefined) return `OK ${modseqCode(session, view)}EXPUNGE completed`;
   let uids = deletedUids(view);
   if (set !== undefined) {
     const named = new Set(view.uidsOf(view.resolve(set, true, session.saved)));
     uids = uids.filter((uid) => named.has(uid));
   }
   if (uids.length === 0) return 'OK EXPUNGE completed';
-  await view.folder.expunge(uids, true);
+  await view.folder.expunge(uids, true, session.operation);
   return `OK ${modseqCode(session, view)}EXPUNGE completed`;
 }

@@ -4,9 +4,11 @@ import type { Log } from '../../../base/log.ts';
 import { decodeMailboxName, encodeMailboxName } from '../../../mailwire/imap-mailbox-name.ts';
 import { imapAstring } from '../../../mailwire/imap-reply.ts';
 import type { Account } from '../../accounts/accounts.ts';
+import type { OperationId, OperationResult } from '../../store/operations.ts';
 import type { Folder } from '../../store/store.ts';
 import { rangesOf } from '../../store/uid-set.ts';
 import { allSystemFlags, flagsText } from './flags.ts';
+import type { HandOver } from './hand-over.ts';
 import { MailboxView } from './mailbox-view.ts';
 import { ReplyWriter } from './reply-writer.ts';
 import type { ImapSessionOptions, RestoredSession } from './session-options.ts';
@@ -32,12 +34,40 @@ export abstract class ClientState {
   /** UIDs of the last SEARCH with SAVE: `$`. */
   saved: readonly number[] = [];
 
+  /** The session can outlive this backend. */
+  protected handOver: HandOver | undefined;
+
   constructor(options: ImapSessionOptions) {
     this.account = options.account;
     this.log = options.log;
     this.writer = new ReplyWriter(options.transport, options.resumable !== undefined);
     if (options.canCompress && options.resumable !== undefined) this.compression = 'possible';
     if (options.restored !== undefined) this.#restore(options.restored);
+  }
+
+  /** Names the command that runs, for the account's journal; `undefined`: nobody could come back with it. */
+  get operation(): OperationId | undefined {
+    return this.handOver?.operation;
+  }
+
+  /** What an earlier owner has done of the command that runs, before its answer was lost. */
+  done(): OperationResult | undefined {
+    return this.handOver?.done();
+  }
+
+  /** The client has lines of an answer to the command that runs, from an earlier owner. */
+  get answeredInPart(): boolean {
+    return this.handOver?.answeredInPart ?? false;
+  }
+
+  /** Is a continuation request to be sent? Not when the client had it before its session moved. */
+  mayAskForMore(): boolean {
+    return this.handOver?.mayAskForMore() ?? true;
+  }
+
+  /** Messages were appended under these keys; the client is about to be told. */
+  appended(keys: readonly string[]): void {
+    this.handOver?.appended(keys);
   }
 
   /** Something changed in what is selected. */

@@ -37,6 +37,9 @@ export function runCommand(
     if (entry.state === 'selected' && session.view === undefined) {
       throw new Fault('bad-syntax', 'No mailbox is selected');
     }
+    if (session.answeredInPart && session.done() === undefined) {
+      return complete(session, tag, entry, byUid, interrupted(session, name));
+    }
     const outcome = entry.run(session, { tag, name, byUid, cursor });
     if (outcome instanceof Promise) {
       const settled = entry;
@@ -66,6 +69,13 @@ function complete(
   return true;
 }
 
+/** The client has a part of the answer, from an owner that went: it may ask again. */
+function interrupted(session: ImapSession, name: string): string {
+  // RFC 9051 6.3.2: after a SELECT that failed nothing is selected.
+  if (name === 'SELECT' || name === 'EXAMINE') session.unselect();
+  return 'NO [UNAVAILABLE] Interrupted, please try again';
+}
+
 /** Answers NO or BAD for what a command threw. @returns May the session go on? */
 function failed(
   session: ImapSession,
@@ -78,7 +88,7 @@ function failed(
   if (fault.detail.closeConnection === true) throw fault;
   // The right to act is lost: nothing may be answered any more (DESIGN invariant 2).
   if (fault.code === 'lease-lost' || fault.code === 'not-owner') {
-    session.leave('UNAVAILABLE', 'Account is moving, please reconnect');
+    session.lostOwnership();
     return false;
   }
   if (fault.whose !== 'client') {

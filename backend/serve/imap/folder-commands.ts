@@ -38,7 +38,11 @@ export async function createFolder(session: ImapSession, { cursor }: CommandCall
   if (written.length > 1 && written.endsWith(mailboxSeparator)) written = written.slice(0, -1);
   const name = session.nameFrom(written);
   if (name === 'INBOX') throw new Fault('already-exists', 'INBOX exists always');
-  const folder = await session.account.store.createFolder(name, use);
+  const { store } = session.account;
+  const folder =
+    session.done() === undefined
+      ? await store.createFolder(name, use, session.operation)
+      : await store.folder(name);
   if (session.rev2 && name !== utf8Text(written)) {
     // RFC 9051 6.3.4: the name is not spelled as it was asked for (INBOX in other letters).
     session.untagged(
@@ -55,7 +59,7 @@ export async function deleteFolder(session: ImapSession, { cursor }: CommandCall
   if (name === 'INBOX') throw new Fault('not-allowed', 'INBOX cannot be deleted');
   // A session's own mailbox: it is left first, the other sessions in it are told BYE.
   if (session.view?.folder.name === name) session.unselect();
-  await session.account.store.deleteFolder(name);
+  if (session.done() === undefined) await session.account.store.deleteFolder(name, session.operation);
   return 'OK DELETE completed';
 }
 
@@ -68,7 +72,7 @@ export async function renameFolder(session: ImapSession, { cursor }: CommandCall
   if (to === from || to.startsWith(`${from}${mailboxSeparator}`)) {
     if (from !== 'INBOX' || to === from) throw new Fault('not-allowed', 'A mailbox cannot move into itself');
   }
-  await session.account.store.renameFolder(from, to);
+  if (session.done() === undefined) await session.account.store.renameFolder(from, to, session.operation);
   if (session.rev2) {
     session.untagged(
       `* LIST () "${mailboxSeparator}" ${session.nameFor(to)} ("OLDNAME" (${session.nameFor(from)}))`,

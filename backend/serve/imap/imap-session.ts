@@ -42,8 +42,6 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
   #leavingSince = 0;
   #idleTag: string | undefined;
   #pokePending = false;
-  /** The session can outlive this backend. */
-  readonly #handOver: HandOver | undefined;
   #errors = 0;
   #commandCount = 0;
   readonly #rate: CommandRate | undefined;
@@ -67,7 +65,7 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
     const { restored, resumable } = options;
     this.#idleTag = restored?.state.idleTag;
     this.#errors = restored?.state.errors ?? 0;
-    if (resumable !== undefined) this.#handOver = new HandOver(this, this.#input, resumable, restored);
+    if (resumable !== undefined) this.handOver = new HandOver(this, this.#input, resumable, restored);
     if (this.account.ended.aborted) this.#accountEnded();
     else this.account.ended.addEventListener('abort', this, { once: true });
   }
@@ -111,8 +109,8 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
 
   #accountEnded(): void {
     const reason = this.account.ended.reason as unknown;
-    if (this.#handOver !== undefined && isMoving(reason)) {
-      this.#leaveForNextOwner(this.#handOver);
+    if (this.handOver !== undefined && isMoving(reason)) {
+      this.#leaveForNextOwner(this.handOver);
       return;
     }
     this.leave(
@@ -127,6 +125,12 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
     this.#endReason = 'moved';
     handOver.begin(() => this.abandon());
     if (!this.#running && handOver.mayLeave) void this.#finish();
+  }
+
+  /** The right to act is lost: nothing may be answered any more (DESIGN invariant 2). */
+  lostOwnership(): void {
+    if (this.handOver !== undefined) this.abandon();
+    else this.leave('UNAVAILABLE', 'Account is moving, please reconnect');
   }
 
   /** Breaks the stream off: nothing may be answered any more, and the gateway resumes behind the last checkpoint. */
@@ -168,7 +172,8 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
       return;
     }
     if (this.#running) return;
-    if (this.#handOver?.renewTicket()) void this.#flushAtBoundary();
+    if (this.handOver?.renewTicket()) void this.#flushAtBoundary();
+    this.handOver?.settle(nowMs);
     if (nowMs - this.#lastInputMs > this.#limits.idleMs) {
       this.#endReason = 'idle for too long';
       this.#leaving ??= '* BYE Autologout; idle for too long\r\n';
@@ -225,7 +230,7 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
 
   /** Whatever is gathered is whole, and nothing of the client's is half done. */
   #flushAtBoundary(): Promise<void> | undefined {
-    this.#handOver?.noteBoundary();
+    this.handOver?.noteBoundary();
     return this.flush();
   }
 
@@ -235,11 +240,6 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
 
   get errorCount(): number {
     return this.#errors;
-  }
-
-  /** Is a continuation request to be sent? Not when the client had it before its session moved. */
-  mayAskForMore(): boolean {
-    return this.#handOver?.mayAskForMore() ?? true;
   }
 
   #storageFailed(error: unknown): void {
@@ -259,18 +259,18 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
         await this.#runWhatCame(slice);
         if (!this.#over) await this.flush();
         // A chunk that came while we flushed met a session that still ran: nobody else would look at it.
-      } while (this.#arrived && !this.stopping && !this.#handOver?.atBoundary);
+      } while (this.#arrived && !this.stopping && !this.handOver?.atBoundary);
     } catch (error) {
       this.#broken(error);
     }
     this.#running = false;
     if (this.#paused) this.#resume();
     if (this.#leaving !== undefined || this.#inputEnded || this.#transport.closed) await this.#finish();
-    else if (this.#handOver?.begun && this.#handOver.mayLeave) await this.#finish();
+    else if (this.handOver?.begun && this.handOver.mayLeave) await this.#finish();
   }
 
   async #runWhatCame(slice: Slice): Promise<void> {
-    while (!this.stopping && !this.#handOver?.atBoundary) {
+    while (!this.stopping && !this.handOver?.atBoundary) {
       const stepped = this.#input.step();
       const event = stepped instanceof Promise ? await stepped : stepped;
       if (event === false) return;
@@ -278,7 +278,7 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
         const done = this.#command(event);
         if (!(done instanceof Promise ? await done : done)) return;
       }
-      this.#handOver?.noteBoundary();
+      this.handOver?.noteBoundary();
       if (event !== true && this.#rate?.used()) {
         await this.flush();
         await this.#rate.next();
@@ -370,8 +370,8 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
     this.#over = true;
     this.#clock.remove(this);
     this.account.ended.removeEventListener('abort', this);
-    const moves = this.#handOver?.begun === true && this.#leaving === undefined;
-    if (moves) this.#handOver?.noteLast();
+    const moves = this.handOver?.begun === true && this.#leaving === undefined;
+    if (moves) this.handOver?.noteLast();
     this.unselect();
     await this.#input.abort();
     if (this.#leaving !== undefined) this.writer.text(this.#leaving);
@@ -389,7 +389,7 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
       },
       'session ended',
     );
-    this.#handOver?.end();
+    this.handOver?.end(this.#leaving === '');
     this.#options.ended();
     for (const resolve of this.#onEnded ?? []) resolve();
   }

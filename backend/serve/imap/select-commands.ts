@@ -74,9 +74,9 @@ export async function closeFolder(session: ImapSession, { cursor }: CommandCall)
   const view = session.view;
   let code = '';
   if (view !== undefined && !view.gone && !view.readOnly) {
-    const uids = deletedUids(view);
+    const uids = session.done() === undefined ? deletedUids(view) : [];
     if (uids.length > 0) {
-      await view.folder.expunge(uids, true);
+      await view.folder.expunge(uids, true, session.operation);
       code = modseqCode(session, view);
     }
   }
