@@ -147,6 +147,15 @@ export class FolderState {
     return ranges;
   }
 
+  /** See `Folder.expungesNoted`. */
+  goneNoted(modseq: number): readonly (readonly [number, number])[] | undefined {
+    // The first may be several joined, under the sequence of the last of them.
+    if (this.gone.length > goneEntriesMax / 2 && this.gone[0]![1] > modseq) return undefined;
+    const ranges: (readonly [number, number])[] = [];
+    for (const [set, at] of this.gone) if (at > modseq) ranges.push(...rangesOf(set));
+    return ranges;
+  }
+
   /** Rebuilds the state. @param files Names in `cur/` that this store gave, in any order. */
   load(files: readonly NamedFile[], records: readonly JournalRecord[], nowSeconds: number): ReplayFindings {
     const work = this.loading(files, records, nowSeconds);

@@ -112,6 +112,11 @@ export interface Folder {
    * `undefined`: not known that far back, every UID below `uidNext` that does not exist may be one.
    */
   expungedSince(modseq: number): readonly (readonly [number, number])[] | undefined;
+  /**
+   * Exactly the UIDs expunged through this store after a modseq, as ranges in any order, whatever other programs may
+   * have removed besides. `undefined`: not known one by one any more.
+   */
+  expungesNoted(modseq: number): readonly (readonly [number, number])[] | undefined;
   /** @throws {Fault} `gone` when it was expunged. */
   open(uid: number): Promise<OpenMessage>;
   /** The message's bytes when they are in memory, without waiting. Shared: nobody may change them. */

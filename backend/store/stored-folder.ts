@@ -115,6 +115,10 @@ export abstract class StoredFolder implements Folder {
     return at < 0 ? undefined : this.state.columns.modseq[at]!;
   }
 
+  expungesNoted(modseq: number): readonly (readonly [number, number])[] | undefined {
+    return this.state.goneNoted(modseq);
+  }
+
   expungedSince(modseq: number): readonly (readonly [number, number])[] | undefined {
     return this.state.goneSince(modseq);
   }

@@ -20,6 +20,8 @@ import type { ResumableStream, Resumer } from './session-stream.ts';
 const openingsMax = 64;
 /** From an opening to its answer: the account is opened, and its selected folder read. */
 const answerMsMax = 10_000;
+/** A pause that is worth a line in the log. */
+const longPauseMs = 1000;
 
 export class SessionResumer implements Resumer {
   readonly #where: Whereabouts;
@@ -90,7 +92,18 @@ export class SessionResumer implements Resumer {
     const pausedMs = performance.now() - stream.pausedAtMs;
     this.#metrics?.resumed.inc({ how });
     this.#metrics?.pauses.observe(pausedMs / 1000);
-    this.#log.debug({ trace: stream.about.session.id, account, how, pausedMs }, 'session resumed');
+    const level = pausedMs > longPauseMs ? 'info' : 'debug';
+    this.#log[level](
+      {
+        event: 'session-resumed',
+        trace: stream.about.session.id,
+        service: stream.about.service,
+        account,
+        how,
+        pausedMs: Math.round(pausedMs),
+      },
+      'session resumed',
+    );
     stream.attach(answer.stream);
   }
 

@@ -86,6 +86,10 @@ export class MemoryFolder implements Folder {
   modseqOf(uid: number): number | undefined {
     return this.#messages.get(uid)?.facts.modseq;
   }
+  expungesNoted(modseq: number): readonly (readonly [number, number])[] | undefined {
+    return this.expungedSince(modseq);
+  }
+
   expungedSince(modseq: number): readonly (readonly [number, number])[] | undefined {
     if (this.forgetful) return undefined;
     return this.#expunged

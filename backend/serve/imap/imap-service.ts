@@ -125,7 +125,28 @@ async function restore(
   if (state.selected === undefined) return { state, taking, selected: undefined };
   const folder = await folderOf(account.store, state.selected);
   const view = folder && (await restoreView(folder, state.selected));
-  if (folder === undefined || view === undefined) return undefined;
+  if (folder === undefined || view === undefined) {
+    const { name, modseq, uidLimit, count, untold } = state.selected;
+    context.log.info(
+      {
+        event: 'view-not-rebuilt',
+        account: account.address,
+        folder: name,
+        there: folder !== undefined,
+        modseq,
+        uidLimit,
+        count,
+        untold,
+        now: folder && {
+          modseq: folder.highestModseq,
+          count: folder.count,
+          gone: folder.expungedSince(modseq)?.slice(0, 20),
+        },
+      },
+      'session not resumed',
+    );
+    return undefined;
+  }
   return { state, taking, selected: { folder, readOnly: state.selected.readOnly, view } };
 }
 

@@ -26,8 +26,8 @@ export async function folderOf(store: Store, state: SelectedState): Promise<Fold
 }
 
 /**
- * @returns `undefined` when the history does not reach back. It may name too many expunged messages, never too few
- *   (`Folder.expungedSince`): as many as were there means the very same.
+ * @returns `undefined` when the history does not reach back. It names exactly those that went (`expungesNoted`), or too
+ *   many and never too few (`expungedSince`); either way as many as were there are the very same.
  */
 export async function restoreView(folder: Folder, state: SelectedState): Promise<RestoredView | undefined> {
   const { modseq, uidLimit, untold, flagsModseq, keywords } = state;
@@ -67,7 +67,8 @@ function numbersOf(folder: Folder, state: SelectedState): Uint32Array | undefine
   if (missing === 0) return there;
   if (missing < 0) return undefined;
   const gone = new Set<number>();
-  const ranges = [...rangesOf(state.untold), ...(folder.expungedSince(state.modseq) ?? [])];
+  const history = folder.expungesNoted(state.modseq) ?? folder.expungedSince(state.modseq) ?? [];
+  const ranges = [...rangesOf(state.untold), ...history];
   for (const [first, last] of ranges) {
     for (let uid = first; uid <= last && uid < state.uidLimit; uid++) {
       if (there[lowerBound(there, uid)] !== uid) gone.add(uid);
