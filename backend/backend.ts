@@ -27,6 +27,7 @@ import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
 import { processIdentity } from '../cluster-protocol/revoke.ts';
 import { clusterSettings } from '../cluster-protocol/settings.ts';
 import { followSettings } from '../cluster-protocol/shared-settings.ts';
+import { Aliases } from './accounts/aliases.ts';
 import { openAccounts } from './accounts/local-accounts.ts';
 import { openTokenVerifier } from './accounts/token-verifier.ts';
 import { Controller } from './cluster/controller.ts';
@@ -42,6 +43,7 @@ import { loginService } from './serve/login-service.ts';
 import { pop3Service } from './serve/pop3/pop3-service.ts';
 import { SessionBook } from './serve/session-book.ts';
 import { backendSettings } from './settings.ts';
+import type { Guard } from './store/store.ts';
 
 /** Nothing is moved for balance while backends come and go. */
 const settleMs = 1000;
@@ -105,14 +107,16 @@ async function start(memberStart: MemberStart): Promise<void> {
 
   let member: Member | undefined;
   const owns: Member['owns'] = (address) => member?.owns(address) ?? { ok: false, owner: '', epoch: 0 };
+  const guardFor = (address: string): Guard => {
+    if (member === undefined) throw new Fault('not-owner', 'this backend has not joined the cluster yet');
+    return member.guardFor(address);
+  };
+  const aliases = new Aliases({ root, log, guardFor, owns: (address) => owns(address).ok });
   const accounts = await openAccounts({
     root,
     settings,
     log,
-    guardFor: (address) => {
-      if (member === undefined) throw new Fault('not-owner', 'this backend has not joined the cluster yet');
-      return member.guardFor(address);
-    },
+    guardFor,
     owns: (address) => owns(address).ok,
     scram: logins['login.scram'],
     loginSecret: await secretOf(registry, registryKey.loginSecret),
@@ -137,7 +141,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     ],
     services,
     {
-      ...{ accounts, log, settings, owns },
+      ...{ accounts, aliases, log, settings, owns },
       leaseLeftMs: () => member?.leaseLeftMs ?? 0,
       book: new SessionBook(await secretOf(registry, registryKey.sessionSecret)),
     },

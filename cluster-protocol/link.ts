@@ -86,6 +86,8 @@ export const linkHeader = {
   httpAuthority: 'postern-http-authority',
   httpContentType: 'content-type',
   // answers
+  /** Answer of `/recipient` for an alias: comma-separated canonical addresses of accounts, percent-encoded each. */
+  alias: 'postern-alias',
   /** Answer of `/deliver`: `stored` or `already`, comma-separated, in the order of `recipients`. */
   outcomes: 'postern-outcomes',
   /** Answer of `not-owner`: who is, and at what epoch. */
@@ -123,6 +125,8 @@ export const linkStatus = {
 export type RefusalReason = 'credentials' | 'disabled' | 'limit' | 'busy';
 
 export const recipientsPerDeliveryMax = 100;
+/** Accounts an alias may lead to. */
+export const aliasTargetsMax = 50;
 export const settledPerRequestMax = 100;
 /** Longest body of an `/http` request, in bytes; announced to JMAP clients as `maxSizeRequest`. */
 export const httpBodyBytesMax = 1024 * 1024;
@@ -190,6 +194,16 @@ export type AdminRequest =
   /** Every account of the domain this backend owns (asked of each backend), sorted, after `after`, at most `countMax`. */
   | {
       readonly op: 'account-list';
+      readonly domain: string;
+      readonly after?: string;
+      readonly countMax: number;
+    }
+  | { readonly op: 'alias-add'; readonly address: Address; readonly target: Address }
+  /** Without `target` the alias goes. */
+  | { readonly op: 'alias-remove'; readonly address: Address; readonly target?: Address }
+  /** As `account-list`. */
+  | {
+      readonly op: 'alias-list';
       readonly domain: string;
       readonly after?: string;
       readonly countMax: number;

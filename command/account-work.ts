@@ -53,6 +53,33 @@ export async function listAccounts(
   };
 }
 
+/** One page of the aliases of a domain, as `listAccounts`. */
+export async function listAliases(
+  router: Router,
+  domain: string,
+  after: string | undefined,
+  countMax: number,
+): Promise<{ aliases: { address: Address; targets: readonly Address[] }[]; more: boolean }> {
+  const pages = await Promise.all(
+    router.backends().map(async (member) => {
+      const request: AdminRequest = {
+        ...{ op: 'alias-list', domain, countMax },
+        ...(after === undefined ? {} : { after }),
+      };
+      const { aliases } = (await askMember(router, member, request)) as {
+        aliases: { address: Address; targets: readonly Address[] }[];
+      };
+      return aliases;
+    }),
+  );
+  const all = new Map(pages.flat().map((alias) => [alias.address, alias]));
+  const sorted = [...all.values()].sort((a, b) => (a.address < b.address ? -1 : 1));
+  return {
+    aliases: sorted.slice(0, countMax),
+    more: sorted.length > countMax || pages.some((page) => page.length >= countMax),
+  };
+}
+
 const body = (request: AdminRequest): Buffer => Buffer.from(JSON.stringify(request));
 const headers = () => ({ [linkHeader.trace]: randomBytes(8).toString('hex') });
 

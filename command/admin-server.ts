@@ -12,7 +12,7 @@ import { changeAndRecord } from '../cluster-protocol/change-history.ts';
 import { addressParts } from '../cluster-protocol/ids.ts';
 import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
 import type { Router } from '../gateway/routing/router.ts';
-import { askOwner, listAccounts } from './account-work.ts';
+import { askOwner, listAccounts, listAliases } from './account-work.ts';
 import type { Certificates } from './certificates.ts';
 import type { ClusterRecord } from './cluster-record.ts';
 import { clusterStatus } from './cluster-status.ts';
@@ -150,6 +150,17 @@ async function perform(request: ControlRequest, options: AdminServerOptions): Pr
     case 'account-quota':
     case 'account-maintain':
       return askOwner(router, request);
+    case 'alias-add': {
+      await needDomain(registry, addressParts(request.address).domain);
+      // It has to lead to an account that is there now; whatever becomes of it later.
+      await askOwner(router, { op: 'account-show', address: request.target });
+      return askOwner(router, request);
+    }
+    case 'alias-remove':
+      return askOwner(router, request);
+    case 'alias-list':
+      await needDomain(registry, request.domain);
+      return listAliases(router, request.domain, request.after, request.countMax);
     case 'account-list':
       await needDomain(registry, request.domain);
       return listAccounts(router, request.domain, request.after, request.countMax);

@@ -1,5 +1,6 @@
 /** Every command there is, in the order of the help. */
 import type { Command } from './command.ts';
+import { settingsCommands } from './settings-commands.ts';
 
 const address = [{ name: 'ADDRESS', required: true }] as const;
 const member = [{ name: 'MEMBER', required: true }] as const;
@@ -129,6 +130,34 @@ export const commands: readonly Command[] = [
     run: async (call) => (await import('./account-maintenance.ts')).resume(call),
   },
   {
+    words: ['alias', 'add'],
+    summary: 'Let mail to ALIAS go to the account TARGET; once more for each further account.',
+    more: 'An alias is a name of its own: nobody logs in with it. It leads to accounts, not to other aliases, and to 50 at most.',
+    positionals: [
+      { name: 'ALIAS', required: true },
+      { name: 'TARGET', required: true },
+    ],
+    options: {},
+    run: async (call) => (await import('./alias.ts')).add(call),
+  },
+  {
+    words: ['alias', 'list'],
+    summary: 'List aliases and where they lead, of one domain or all.',
+    positionals: [{ name: 'DOMAIN', required: false }],
+    options: {},
+    run: async (call) => (await import('./alias.ts')).list(call),
+  },
+  {
+    words: ['alias', 'remove'],
+    summary: 'Remove an alias, or one of the accounts it leads to.',
+    positionals: [
+      { name: 'ALIAS', required: true },
+      { name: 'TARGET', required: false },
+    ],
+    options: {},
+    run: async (call) => (await import('./alias.ts')).remove(call),
+  },
+  {
     words: ['domain', 'add'],
     summary: 'Add a domain whose accounts live here.',
     positionals: [{ name: 'DOMAIN', required: true }],
@@ -149,79 +178,7 @@ export const commands: readonly Command[] = [
     options: {},
     run: async (call) => (await import('./domain.ts')).list(call),
   },
-  {
-    words: ['settings', 'set'],
-    summary: 'Set a setting for the whole cluster; it goes before what the file of a machine says.',
-    more: 'KEY as in the file: smtp.recipients_max, or plugin.guess-guard.failures_max for an option of a plugin. It is checked as the file is, reaches every member within a second, and says whether it needs a restart.',
-    positionals: [
-      { name: 'KEY', required: true },
-      { name: 'VALUE', required: true },
-    ],
-    options: {},
-    run: async (call) => (await import('./settings.ts')).set(call),
-  },
-  {
-    words: ['settings', 'unset'],
-    summary: 'Take a cluster setting away: the file of each machine counts again.',
-    positionals: [{ name: 'KEY', required: true }],
-    options: {},
-    run: async (call) => (await import('./settings.ts')).unset(call),
-  },
-  {
-    words: ['settings', 'show'],
-    summary: 'Show what is set for the whole cluster, by whom, and what the file of this machine says.',
-    positionals: [],
-    options: {},
-    run: async (call) => (await import('./settings.ts')).show(call),
-  },
-  {
-    words: ['settings', 'history'],
-    summary: 'List changes of settings, bans and domains: number, when, who, what. The newest last.',
-    positionals: [],
-    options: { count: { type: 'string', value: 'N', doc: 'So many of the newest. Default: 50.' } },
-    run: async (call) => (await import('./settings.ts')).history(call),
-  },
-  {
-    words: ['settings', 'revert'],
-    summary: 'Take a change back, by its number: what stood there before stands there again.',
-    more: 'Changes of bans, domains, drains, pins and moves can be taken back as well. Refused when the same thing was changed again since.',
-    positionals: [{ name: 'NUMBER', required: true }],
-    options: {},
-    run: async (call) => (await import('./settings.ts')).revert(call),
-  },
-  {
-    words: ['ban', 'add'],
-    summary: 'Let nobody connect from an address or network, on any port of any gateway.',
-    more: 'Judged before TLS, by the true address of the client. IPv4 /8 to /32, IPv6 /32 to /128. Connections that are open go on.',
-    positionals: [{ name: 'NETWORK', required: true }],
-    options: {
-      for: { type: 'string', value: 'DURATION', doc: 'As "1h" or "7d". Default: until it is removed.' },
-      why: { type: 'string', value: 'TEXT', doc: 'For the list and the history.' },
-    },
-    run: async (call) => (await import('./ban.ts')).add(call),
-  },
-  {
-    words: ['ban', 'list'],
-    summary: 'List the bans.',
-    positionals: [],
-    options: {},
-    run: async (call) => (await import('./ban.ts')).list(call),
-  },
-  {
-    words: ['ban', 'remove'],
-    summary: 'Remove a ban, named as the list names it.',
-    positionals: [{ name: 'NETWORK', required: true }],
-    options: {},
-    run: async (call) => (await import('./ban.ts')).remove(call),
-  },
-  {
-    words: ['reload'],
-    summary: 'Read the configuration file and the certificates again, without a restart.',
-    more: 'A file with a mistake changes nothing: the old configuration stays, and the mistake is shown. What needs a restart is named. SIGHUP does the same where there is no terminal.',
-    positionals: [],
-    options: {},
-    run: async (call) => (await import('./settings.ts')).reload(call),
-  },
+  ...settingsCommands,
   {
     words: ['cert', 'list'],
     summary: "List the certificates of the cluster's own CA on this machine.",

@@ -74,6 +74,17 @@ export function checkRequest(body: string): ControlRequest {
     case 'account-show':
     case 'account-remove':
       return { op: raw.op, address: canonicalAddress(text('address')) };
+    case 'alias-add':
+      return {
+        ...{ op: raw.op, address: canonicalAddress(text('address')) },
+        target: canonicalAddress(text('target')),
+      };
+    case 'alias-remove':
+      return {
+        ...{ op: raw.op, address: canonicalAddress(text('address')) },
+        ...(raw.target === undefined ? {} : { target: canonicalAddress(text('target')) }),
+      };
+    case 'alias-list':
     case 'account-list':
       return {
         op: raw.op,

@@ -31,6 +31,14 @@ export type ControlRequest =
   /** Answered with 200 before it is done: spaces come first, and `{ error, message }` when it fails. */
   | { readonly op: 'account-maintain'; readonly address: string; readonly task: MaintenanceTask }
   | { readonly op: 'domain-add' | 'domain-remove'; readonly domain: string; readonly by: string }
+  | { readonly op: 'alias-add'; readonly address: string; readonly target: string }
+  | { readonly op: 'alias-remove'; readonly address: string; readonly target?: string }
+  | {
+      readonly op: 'alias-list';
+      readonly domain: string;
+      readonly after?: string;
+      readonly countMax: number;
+    }
   | { readonly op: 'domain-list' }
   | { readonly op: 'cluster-status' }
   | { readonly op: 'cert-list' }

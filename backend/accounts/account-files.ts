@@ -144,7 +144,7 @@ export async function removeAccount(root: string, address: Address): Promise<voi
 }
 
 /** Creates the directories of a relative path below `root`, each durable in its parent. */
-async function makeDirectoriesDurably(root: string, relative: string): Promise<void> {
+export async function makeDirectoriesDurably(root: string, relative: string): Promise<void> {
   let here = root;
   for (const part of relative.split(path.sep)) {
     const parent = here;

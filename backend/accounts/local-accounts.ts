@@ -33,6 +33,7 @@ import {
   type NewSecret,
   type QuotaChange,
 } from './accounts.ts';
+import { isAliasName } from './aliases.ts';
 import { readImportedHash, scramIn } from './imported-hash.ts';
 import { KnownAccounts } from './known-accounts.ts';
 import { Logins, type ScramCredentials } from './logins.ts';
@@ -146,6 +147,8 @@ class LocalAccounts implements Accounts {
   async add(address: Address, secret: NewSecret, quota: QuotaChange = {}): Promise<AccountSummary> {
     const canonical = canonicalAddress(address);
     const guard = this.#guard(canonical);
+    if (await isAliasName(this.#options.root, canonical))
+      throw new Fault('already-exists', `${canonical} is an alias; remove it first`);
     const file: AccountFile = {
       address: canonical,
       createdAt: new Date().toISOString(),

@@ -5,6 +5,7 @@ import { canonicalAddress, canonicalDomain } from '../../cluster-protocol/ids.ts
 import { type AdminRequest, type GivenSecret, linkStatus } from '../../cluster-protocol/link.ts';
 import { maintenanceTask } from '../../cluster-protocol/maintenance.ts';
 import type { NewSecret } from '../accounts/accounts.ts';
+import type { Aliases } from '../accounts/aliases.ts';
 import { answerJson, factsOf, ownerHint, statusOf } from './answers.ts';
 import type { Service, ServiceContext } from './service.ts';
 import { sessionsNow } from './session-count.ts';
@@ -13,6 +14,8 @@ export const adminRequestBytesMax = 64 * 1024;
 export const passwordBytesMax = 1024;
 export const accountsPerListMax = 10_000;
 const bodyMs = 10_000;
+/** Operations that change nothing. */
+const onlyAsks: ReadonlySet<AdminRequest['op']> = new Set(['account-show', 'account-sessions']);
 /** Work on an account that takes longer is answered while it runs. */
 const quickMs = 1000;
 const beatMs = 10_000;
@@ -31,12 +34,7 @@ export const adminService: Service = async (stream, opening, context) => {
       return;
     }
     const answer = await perform(request, context);
-    if (
-      request.op !== 'status' &&
-      request.op !== 'account-list' &&
-      request.op !== 'account-show' &&
-      request.op !== 'account-sessions'
-    ) {
+    if ('address' in request && !onlyAsks.has(request.op)) {
       context.log.info({ trace: opening.trace, op: request.op, account: request.address }, 'account changed');
     }
     answerJson(stream, linkStatus.accepted, answer);
@@ -121,6 +119,12 @@ async function perform(
       return { ok: true };
     case 'account-list':
       return { accounts: await accounts.list(request.domain, request.after, request.countMax) };
+    case 'alias-add':
+      return await aliasesOf(context).add(request.address, request.target);
+    case 'alias-remove':
+      return await aliasesOf(context).remove(request.address, request.target);
+    case 'alias-list':
+      return { aliases: await aliasesOf(context).list(request.domain, request.after, request.countMax) };
     case 'account-sessions':
       return { sessions: sessionsNow(request.address) };
     case 'status':
@@ -172,6 +176,14 @@ export function adminRequest(body: Buffer): AdminRequest {
       if (fields.quotaBytes === undefined) return request;
       return { ...request, quotaBytes: countIn(fields, 'quotaBytes', Number.MAX_SAFE_INTEGER) };
     }
+    case 'alias-add':
+      return { op, address: addressIn(fields), target: addressIn(fields, 'target') };
+    case 'alias-remove':
+      return {
+        ...{ op, address: addressIn(fields) },
+        ...(fields.target === undefined ? {} : { target: addressIn(fields, 'target') }),
+      };
+    case 'alias-list':
     case 'account-list': {
       const request = {
         op,
@@ -185,8 +197,13 @@ export function adminRequest(body: Buffer): AdminRequest {
   }
 }
 
-function addressIn(fields: Record<string, unknown>): string {
-  const text = textIn(fields, 'address', 1024);
+function aliasesOf({ aliases }: ServiceContext): Aliases {
+  if (aliases === undefined) throw new Fault('unavailable', 'this backend has no aliases');
+  return aliases;
+}
+
+function addressIn(fields: Record<string, unknown>, name = 'address'): string {
+  const text = textIn(fields, name, 1024);
   const address = canonicalAddress(text);
   // The stream was routed by the canonical name; any other spelling was routed by chance.
   if (address !== text) throw new Fault('bad-name', 'the address is not in its canonical form');

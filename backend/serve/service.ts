@@ -8,6 +8,7 @@ import type { Log } from '../../base/log.ts';
 import type { Address, Epoch } from '../../cluster-protocol/ids.ts';
 import type { Credentials } from '../../cluster-protocol/link.ts';
 import type { Accounts } from '../accounts/accounts.ts';
+import type { Aliases } from '../accounts/aliases.ts';
 import type { SessionBook } from './session-book.ts';
 
 export interface Opening {
@@ -23,6 +24,8 @@ export interface Opening {
 
 export interface ServiceContext {
   readonly accounts: Accounts;
+  /** Absent: there are none. */
+  readonly aliases?: Aliases;
   readonly log: Log;
   /** The settings of `backend/settings.ts`. */
   readonly settings: import('../settings.ts').BackendSettings;

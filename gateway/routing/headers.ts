@@ -1,7 +1,8 @@
 /** The headers a stream to a backend opens with (`cluster-protocol/link.ts`). */
 import { type IncomingHttpHeaders, type OutgoingHttpHeaders, sensitiveHeaders } from 'node:http2';
-import type { Address, Epoch } from '../../cluster-protocol/ids.ts';
+import { type Address, canonicalAddress, type Epoch } from '../../cluster-protocol/ids.ts';
 import {
+  aliasTargetsMax,
   type Credentials,
   linkHeader,
   protocolVersion,
@@ -54,4 +55,21 @@ export function scramRecordOf(
 /** Comma-separated, each percent-encoded, so that no address can be two. */
 export function recipientsHeader(recipients: readonly Address[]): OutgoingHttpHeaders {
   return { [linkHeader.recipients]: recipients.map(encodeURIComponent).join(',') };
+}
+
+/** Where an alias leads; `undefined` when the answer was about an account. */
+export function aliasTargets(
+  headers: IncomingHttpHeaders,
+): { readonly targets: readonly Address[] } | undefined {
+  const text = headers[linkHeader.alias];
+  if (typeof text !== 'string') return undefined;
+  const targets = new Set<Address>();
+  for (const word of text.split(',', aliasTargetsMax)) {
+    try {
+      targets.add(canonicalAddress(decodeURIComponent(word)));
+    } catch {
+      // No address: it would lead nowhere.
+    }
+  }
+  return { targets: [...targets] };
 }

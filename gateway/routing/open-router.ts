@@ -12,7 +12,14 @@ import { BackendLink, type LinkIdentity, type SocketBudget } from './backend-lin
 import { ClusterView } from './cluster-view.ts';
 import { deliver } from './deliver.ts';
 import { type Answer, discard, exchange, type OwnerSide, openSession } from './exchange.ts';
-import { accountHeader, clientHeaders, credentialHeaders, scramRecordOf, serviceHeaders } from './headers.ts';
+import {
+  accountHeader,
+  aliasTargets,
+  clientHeaders,
+  credentialHeaders,
+  scramRecordOf,
+  serviceHeaders,
+} from './headers.ts';
 import type { Router } from './router.ts';
 import { SessionResumer } from './session-resumer.ts';
 import {
@@ -114,8 +121,9 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
         ...accountHeader(address),
         [linkHeader.size]: String(sizeBytes),
       });
-      const status = await ask(address, headers, sendRequest, statusOf);
-      if (status === linkStatus.accepted) return 'yes';
+      const answer = await ask(address, headers, sendRequest, headOf);
+      const status = answer?.status;
+      if (answer?.status === linkStatus.accepted) return aliasTargets(answer.headers) ?? 'yes';
       if (status === linkStatus.noSuchAccount) return 'no-such-account';
       if (status === linkStatus.overQuota) return 'over-quota';
       return 'unavailable';

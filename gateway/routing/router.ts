@@ -18,15 +18,18 @@ export interface OwnerStream {
   readonly stream: Duplex;
 }
 
+export type RecipientAnswer =
+  | 'yes'
+  | 'no-such-account'
+  | 'over-quota'
+  | 'unavailable'
+  | { readonly targets: readonly Address[] };
+
 export interface Router {
   /** Is this canonical domain one of ours? From the watched registry: no round trip. */
   isLocalDomain(domain: string): boolean;
-  /** A resolvable local address (aliases come later: today the address itself), or why not. */
-  recipient(
-    session: Session,
-    address: Address,
-    sizeBytes: number,
-  ): Promise<'yes' | 'no-such-account' | 'over-quota' | 'unavailable'>;
+  /** May it be given such a message? An alias leads to accounts, which have to be asked about each. */
+  recipient(session: Session, address: Address, sizeBytes: number): Promise<RecipientAnswer>;
   /** Checks credentials at the owner. */
   login(session: Session, credentials: Credentials): Promise<'yes' | 'no' | 'unavailable'>;
   /** What a SCRAM exchange with a user begins with; the same for a user who does not exist. */

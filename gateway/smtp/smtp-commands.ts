@@ -203,7 +203,7 @@ export class SmtpCommands {
       const checked = await this.#recipients.check(read.command, mail.from, mail.sizeBytes);
       if ('reply' in checked) return this.#recipientRefused(checked.reply);
       return this.#control.feed(`RCPT TO:<${checked.address}>`, replies.recipientOk, (accepted) => {
-        if (accepted) mail.recipients.add(checked.address);
+        if (accepted) for (const target of checked.targets) mail.recipients.add(target);
       });
     });
   }

@@ -131,7 +131,7 @@ export const settleService: Service = async (stream, opening, context) => {
   answer(stream, linkStatus.accepted);
 };
 
-/** `/recipient`: 200 may receive, 404 no such account, 413 over quota. */
+/** `/recipient`: 200 may receive, or an alias and where it leads, 404 no such account, 413 over quota. */
 export const recipientService: Service = async (stream, opening, context) => {
   stream.on('error', () => {});
   let size: number;
@@ -141,6 +141,11 @@ export const recipientService: Service = async (stream, opening, context) => {
     return answer(stream, linkStatus.badRequest);
   }
   const may = await context.accounts.mayReceive(opening.account, size);
+  const targets = may === 'no-such-account' ? await context.aliases?.targets(opening.account) : undefined;
+  if (targets !== undefined && targets.length > 0)
+    return answer(stream, linkStatus.accepted, {
+      [linkHeader.alias]: targets.map(encodeURIComponent).join(','),
+    });
   answer(
     stream,
     may === 'yes'
