@@ -12,6 +12,12 @@ export const backendSettings = {
     default: true,
     doc: 'Also fsync the directory after a rename. Leave on unless the file system is known to need it not.',
   },
+  'storage.format': {
+    kind: 'choice',
+    default: 'maildir',
+    choices: ['maildir', 'mbox'],
+    doc: 'How new folders keep their messages: a file for each, or one for all. Folders that are there keep theirs.',
+  },
   'backend.count': {
     kind: 'count',
     default: 1,

@@ -317,6 +317,7 @@ class LocalAccounts implements Accounts {
       limits: this.#limitsOf(file),
       log: log.child({ account: address }),
       dirsync: settings['storage.dirsync'],
+      format: settings['storage.format'],
       ...(settings['search.index']
         ? { search: { indexBytesMax: settings['search.index_bytes_max'] || Number.POSITIVE_INFINITY } }
         : {}),

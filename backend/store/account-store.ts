@@ -19,7 +19,7 @@ import type { StoreOptions } from './open-store.ts';
 import { type OperationId, type OperationResult, Operations } from './operations.ts';
 import { AccountIndex } from './search/account-index.ts';
 import { indexThread } from './search/index-thread.ts';
-import type { Folder, FolderInfo, Guard, SpecialUse, Store, StoreLimits } from './store.ts';
+import type { Folder, FolderFormat, FolderInfo, Guard, SpecialUse, Store, StoreLimits } from './store.ts';
 import type { StoreHost } from './store-host.ts';
 import type { StoredFolder } from './stored-folder.ts';
 import { addRange } from './uid-set.ts';
@@ -33,6 +33,7 @@ export class AccountStore implements Store, StoreHost {
   limits: StoreLimits;
   readonly log: Log;
   readonly dirsync: boolean;
+  readonly format: FolderFormat;
   readonly lane = new Lane();
   readonly journal: Journal;
   readonly keys = new DeliveryKeys();
@@ -54,6 +55,7 @@ export class AccountStore implements Store, StoreHost {
     this.limits = options.limits;
     this.log = options.log;
     this.dirsync = options.dirsync;
+    this.format = options.format ?? 'maildir';
     this.journal = journal;
     this.#onBroken = options.onBroken;
     const appender = new Appender(this);
@@ -110,6 +112,10 @@ export class AccountStore implements Store, StoreHost {
 
   get subscribed(): ReadonlySet<string> {
     return this.#tree.subscribed;
+  }
+
+  convertFolder(name: string, to: FolderFormat): Promise<void> {
+    return this.#tree.convert(name, to);
   }
 
   setQuota(quotaBytes: number, quotaMessages: number): void {
@@ -228,7 +234,7 @@ export class AccountStore implements Store, StoreHost {
       if (!folder.unclean || folder.removed || folder.late.behind) continue;
       // Names that show flags must be as durable as the record that says they do.
       await folder.syncShown();
-      records.push(...cleanRecords(folder, this.maildir));
+      records.push(...cleanRecords(folder));
       folder.unclean = false;
     }
     if (records.length === 0) return;
@@ -261,7 +267,6 @@ export class AccountStore implements Store, StoreHost {
     }
     const records = snapshotOf({
       epoch: this.guard.epoch,
-      maildir: this.maildir,
       uidValidityLast: this.#tree.uidValidityLast,
       operations: this.operations.rows(),
       orphans: this.keys.orphans(Math.floor(Date.now() / 1000) - keyKeptSeconds),

@@ -1,19 +1,28 @@
 /** A folder of an account, whether its messages are indexed yet or not; and how its directory comes to be. */
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
-import { Fault } from '../../base/fault.ts';
-import { listDirectory, makeDirectory, removeTree, renameFile, replaceDurably } from './files.ts';
+import { errnoOf, Fault } from '../../base/fault.ts';
+import {
+  listDirectory,
+  makeDirectories,
+  makeDirectory,
+  removeTree,
+  renameFile,
+  replaceDurably,
+} from './files.ts';
 import { type FolderMeta, writeMeta } from './folder-meta.ts';
 import { canonicalFolderName, compareFolderNames, directoryOf, parentsOf } from './folder-name.ts';
 import type { JournalRecord } from './journal-records.ts';
-import type { FolderInfo } from './store.ts';
+import { mboxName } from './mbox/mbox-file.ts';
+import type { FolderFormat, FolderInfo } from './store.ts';
 import type { StoreHost } from './store-host.ts';
 import type { StoredFolder } from './stored-folder.ts';
 
 export interface FolderEntry {
   name: string;
-  /** Directory in `Maildir/`; empty for INBOX. */
+  /** Directory in `Maildir/` or `mbox/`; empty for INBOX. */
   directory: string;
+  format: FolderFormat;
   meta: FolderMeta;
   /** Journal records, until the folder is loaded. */
   records: readonly JournalRecord[];
@@ -47,15 +56,13 @@ export function deletedPath(accountDirectory: string): string {
 export async function makeFolderDirectory(
   accountDirectory: string,
   target: string,
+  format: FolderFormat,
   meta: FolderMeta,
   assertLease: () => void,
 ): Promise<void> {
-  const aside = path.join(accountDirectory, `${newPrefix}${randomBytes(8).toString('hex')}`);
+  const aside = path.join(accountDirectory, newFolderName());
   try {
-    await makeDirectory(aside);
-    for (const part of ['cur', 'new', 'tmp']) await makeDirectory(path.join(aside, part));
-    await replaceDurably(path.join(aside, 'maildirfolder'), '');
-    await writeMeta(aside, meta);
+    await fillFolderDirectory(aside, format, meta);
     assertLease();
     await renameFile(aside, target);
   } catch (error) {
@@ -88,10 +95,66 @@ export function renamedEntries(
   });
 }
 
-/** Does a directory look like a Maildir folder another program made? */
-export async function isMaildir(directory: string): Promise<boolean> {
+/** Directory below `Maildir/`, whose root is INBOX, or below `mbox/`. */
+export function rootOf(accountDirectory: string, format: FolderFormat): string {
+  return path.join(accountDirectory, format === 'mbox' ? 'mbox' : 'Maildir');
+}
+
+/** @param directory  As in `FolderEntry`. */
+export function placeOf(accountDirectory: string, format: FolderFormat, directory: string): string {
+  const inbox = format === 'mbox' ? 'INBOX' : '';
+  return path.join(rootOf(accountDirectory, format), directory || inbox);
+}
+
+/** Makes the directory of an empty folder. */
+export async function fillFolderDirectory(
+  directory: string,
+  format: FolderFormat,
+  meta: FolderMeta,
+): Promise<void> {
+  await makeDirectory(directory);
+  for (const part of format === 'mbox' ? ['tmp'] : ['cur', 'new', 'tmp']) {
+    await makeDirectory(path.join(directory, part));
+  }
+  // An mbox folder is one with an mbox; a Maildir++ folder has this mark.
+  await replaceDurably(path.join(directory, format === 'mbox' ? mboxName : 'maildirfolder'), '');
+  await writeMeta(directory, meta);
+}
+
+/** Where a new folder is made before it gets its place; debris after a crash, unless the journal says otherwise. */
+export function newFolderName(): string {
+  return `${newPrefix}${randomBytes(8).toString('hex')}`;
+}
+
+/** Does a directory look like a folder another program made? */
+export async function isFolder(directory: string, format: FolderFormat): Promise<boolean> {
   const names = await listDirectory(directory).catch((): string[] => []);
-  return names.includes('cur');
+  return names.includes(format === 'mbox' ? mboxName : 'cur');
+}
+
+/** What is in `Maildir/`, which is made when there is none, and which folders are in `mbox/`, as in `FolderEntry`. */
+export async function listFolders(
+  accountDirectory: string,
+): Promise<{ names: readonly string[]; mboxes: readonly string[]; isNew: boolean }> {
+  const [maildir, mboxes] = await Promise.all(
+    (['maildir', 'mbox'] as const).map((format) =>
+      listDirectory(rootOf(accountDirectory, format)).catch((error: unknown): string[] => {
+        if (errnoOf(error) === 'ENOENT') return [];
+        throw error;
+      }),
+    ),
+  );
+  const names = maildir!;
+  for (const name of ['cur', 'new', 'tmp']) {
+    if (!names.includes(name)) await makeDirectories(path.join(rootOf(accountDirectory, 'maildir'), name));
+  }
+  return {
+    names,
+    mboxes: mboxes!
+      .filter((name) => name === 'INBOX' || name[0] === '.')
+      .map((name) => (name === 'INBOX' ? '' : name)),
+    isNew: !names.includes('cur'),
+  };
 }
 
 /** Folders and the levels above them that hold nothing themselves, in the order of listings. */
@@ -100,7 +163,7 @@ export function listingOf(
   subscribed: ReadonlySet<string>,
 ): readonly FolderInfo[] {
   const all = new Map<string, FolderInfo>();
-  for (const { name, meta } of entries.values()) {
+  for (const { name, meta, format } of entries.values()) {
     for (const parent of parentsOf(name)) {
       if (all.has(parent) || entries.has(parent)) continue;
       all.set(parent, {
@@ -112,6 +175,7 @@ export function listingOf(
     }
     all.set(name, {
       name,
+      format,
       specialUse: meta.specialUse,
       subscribed: subscribed.has(name),
       selectable: true,

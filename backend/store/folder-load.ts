@@ -98,8 +98,26 @@ export async function loadFolder(
   const [{ named, foreign }] = await Promise.all([listMessages(directory), clearTemporary(directory)]);
   const state = new FolderState();
   const findings = await inSlices(state.loading(named, records, Math.floor(Date.now() / 1000)));
+  const settled = settleLoaded(state, findings, named.length, records, meta, journalWhole);
+  return {
+    state,
+    findings: settled,
+    foreign: [...foreign, ...findings.foreign.map((text) => ({ directory: 'cur' as const, text }))],
+    seen,
+  };
+}
+
+/** Skips what may have been given since the last record, and says so when it is not known what went. @param count  Messages found. */
+export function settleLoaded(
+  state: FolderState,
+  findings: ReplayFindings,
+  count: number,
+  records: readonly JournalRecord[],
+  meta: FolderMeta,
+  journalWhole: boolean,
+): ReplayFindings {
   // A fresh folder has no records and used nothing of its first block.
-  const untouched = records.length === 0 && named.length === 0 && journalWhole && state.uidNext === 1;
+  const untouched = records.length === 0 && count === 0 && journalWhole && state.uidNext === 1;
   if ((findings.unclean || !journalWhole) && !untouched) {
     // What was given after the last record is not known: the reserved block is skipped.
     state.uidNext = Math.max(state.uidNext, meta.uidReserved);
@@ -115,10 +133,5 @@ export async function loadFolder(
     state.goneKnownFrom = state.highestModseq;
     differs = true;
   }
-  return {
-    state,
-    findings: differs ? { ...findings, unclean: true } : findings,
-    foreign: [...foreign, ...findings.foreign.map((text) => ({ directory: 'cur' as const, text }))],
-    seen,
-  };
+  return differs ? { ...findings, unclean: true } : findings;
 }

@@ -9,9 +9,6 @@ import path from 'node:path';
 import { readWhole, replaceDurably } from './files.ts';
 import type { SpecialUse } from './store.ts';
 
-/** How a folder's messages are kept on disk. */
-export type FolderFormat = 'maildir' | 'mbox';
-
 export interface FolderMeta {
   /** RFC 8474 MAILBOXID. */
   readonly mailboxId: string;

@@ -156,9 +156,17 @@ export class FolderState {
     return ranges;
   }
 
-  /** Rebuilds the state. @param files Names in `cur/` that this store gave, in any order. */
-  load(files: readonly NamedFile[], records: readonly JournalRecord[], nowSeconds: number): ReplayFindings {
-    const work = this.loading(files, records, nowSeconds);
+  /**
+   * Rebuilds the state. @param files Names this store gave, in any order.
+   * @param namesShowFlags  A clean folder's names show all flags: those of a Maildir do.
+   */
+  load(
+    files: readonly NamedFile[],
+    records: readonly JournalRecord[],
+    nowSeconds: number,
+    namesShowFlags = true,
+  ): ReplayFindings {
+    const work = this.loading(files, records, nowSeconds, namesShowFlags);
     for (;;) {
       const step = work.next();
       if (step.done) return step.value;
@@ -170,6 +178,7 @@ export class FolderState {
     files: readonly NamedFile[],
     records: readonly JournalRecord[],
     nowSeconds: number,
+    namesShowFlags = true,
   ): Generator<void, ReplayFindings> {
     const purged = greatest(records, (record) => (record.t === 'purged' ? record.m : 0));
     const pendingGone: (readonly [number, number])[] = [];
@@ -216,7 +225,7 @@ export class FolderState {
     }
     const greatestName = this.uidNext - 1;
     for (const [index, record] of records.entries()) {
-      this.#replay(record, index > cleanAt);
+      this.#replay(record, !namesShowFlags || index > cleanAt);
       yield;
     }
     const clean = records[cleanAt];

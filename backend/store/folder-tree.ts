@@ -3,28 +3,24 @@
  * their names. A change of the tree is a rename of whole directories: after a
  * crash there is the tree before it or the one after it, never one in between.
  */
-import path from 'node:path';
-import { errnoOf, Fault } from '../../base/fault.ts';
+import { Fault } from '../../base/fault.ts';
 import { takeOverDovecot } from './dovecot/take-over.ts';
 import { uidListName } from './dovecot/uid-list.ts';
-import {
-  eachAtOnce,
-  listDirectory,
-  makeDirectories,
-  removeTree,
-  renameFile,
-  syncDirectory,
-} from './files.ts';
+import { eachAtOnce, makeDirectories, removeTree, renameFile, syncDirectory } from './files.ts';
+import { convertFolder } from './folder-conversion.ts';
 import {
   clearFolderDebris,
   deletedPath,
   type FolderEntry,
-  isMaildir,
+  isFolder,
+  listFolders,
   listingOf,
   makeFolderDirectory,
+  placeOf,
   renamedEntries,
+  rootOf,
 } from './folder-entry.ts';
-import { loadFolder } from './folder-load.ts';
+import { FolderLoader } from './folder-loader.ts';
 import { metaName, newMeta, readMeta, writeMeta } from './folder-meta.ts';
 import {
   canonicalFolderName,
@@ -33,14 +29,13 @@ import {
   folderOfDirectory,
   usualUse,
 } from './folder-name.ts';
-import { takeIn } from './foreign-files.ts';
 import type { Publish } from './incoming.ts';
-import { loadIndexed } from './index-file.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { AccountReplay } from './journal-replay.ts';
-import { MaildirFolder } from './maildir-folder.ts';
+import type { MaildirFolder } from './maildir-folder.ts';
+import { uidValidityNoted } from './mbox/uids-noted.ts';
 import { intent, type OperationId, renaming } from './operations.ts';
-import type { Folder, FolderInfo, SpecialUse } from './store.ts';
+import type { Folder, FolderFormat, FolderInfo, SpecialUse } from './store.ts';
 import type { StoreHost } from './store-host.ts';
 import type { StoredFolder } from './stored-folder.ts';
 import { readSubscriptions, subscriptionsName, writeSubscriptions } from './subscriptions.ts';
@@ -52,8 +47,7 @@ export class FolderTree {
   readonly #host: StoreHost;
   /** The account's directory. */
   readonly #directory: string;
-  readonly #publishInto: (folder: MaildirFolder) => Publish;
-  readonly #journalWhole: boolean;
+  readonly #loader: FolderLoader;
   /** Until the folders are read. */
   #replay: AccountReplay | undefined;
   readonly #entries = new Map<string, FolderEntry>();
@@ -77,8 +71,7 @@ export class FolderTree {
     this.#host = host;
     this.#directory = directory;
     this.#replay = replay;
-    this.#journalWhole = journalWhole;
-    this.#publishInto = publishInto;
+    this.#loader = new FolderLoader(host, directory, journalWhole, publishInto);
     this.#uidValidityLast = replay.uidValidityLast;
   }
 
@@ -98,10 +91,18 @@ export class FolderTree {
 
   /** Reads which folders there are, and indexes those whose contents the journal does not vouch for. */
   async load(): Promise<void> {
-    const names = await this.#names();
-    const directories = ['', ...names.filter((name) => name[0] === '.').sort()];
+    const { names, mboxes, isNew } = await listFolders(this.#directory);
+    const inMaildir = ['', ...names.filter((name) => name[0] === '.').sort()];
+    const directories = [
+      ...inMaildir
+        .filter((directory) => !mboxes.includes(directory))
+        .map((directory) => ['maildir', directory]),
+      ...mboxes.map((directory) => ['mbox', directory]),
+    ] as [FolderFormat, string][];
     const found: FolderEntry[] = [];
-    await eachAtOnce(directories, async (directory) => {
+    // A new account, and its first folder is to be an mbox.
+    const makesInbox = isNew && this.#host.format === 'mbox' && !mboxes.includes('');
+    await eachAtOnce(directories, async ([format, directory]) => {
       const name =
         directory === '' ? 'INBOX' : folderOfDirectory(directory, this.#host.limits.folderNameBytesMax);
       if (name === undefined) {
@@ -111,7 +112,9 @@ export class FolderTree {
         );
         return;
       }
-      const entry = await this.#readEntry(name, directory, directory === '' ? names : undefined);
+      if (name === 'INBOX' && makesInbox) return;
+      const isRoot = directory === '' && format === 'maildir';
+      const entry = await this.#readEntry(name, format, directory, isRoot ? names : undefined);
       if (entry) found.push(entry);
     });
     for (const entry of found.sort((a, b) => compareFolderNames(a.name, b.name))) {
@@ -131,7 +134,8 @@ export class FolderTree {
     }
     this.#host.operations.addMeant(this.#replay?.intents ?? [], found);
     this.#replay = undefined;
-    for (const entry of found) if (entry.records.at(-1)?.t !== 'clean') await this.#loadEntry(entry);
+    if (makesInbox) await this.#makeFolder('INBOX', undefined);
+    for (const entry of found) if (entry.records.at(-1)?.t !== 'clean') await this.#loader.load(entry);
   }
 
   list(): readonly FolderInfo[] {
@@ -145,7 +149,7 @@ export class FolderTree {
     this.#host.check();
     const entry = this.#entry(name);
     if (entry.folder) return entry.folder;
-    return this.#host.change('folder-open', () => this.#loadEntry(this.#entry(name)));
+    return this.#host.change('folder-open', () => this.#loader.load(this.#entry(name)));
   }
 
   create(name: string, specialUse?: SpecialUse, operation?: OperationId): Promise<Folder> {
@@ -162,7 +166,7 @@ export class FolderTree {
       const use = specialUse ?? (usual && !this.#hasUse(usual) ? usual : undefined);
       const entry = await this.#makeFolder(canonical, use, operation);
       this.#foldersChanged();
-      return this.#loadEntry(entry);
+      return this.#loader.load(entry);
     });
   }
 
@@ -177,8 +181,8 @@ export class FolderTree {
       await this.#host.journal.append({ t: 'uidvalidity', n: this.#uidValidityLast }, ...meant);
       this.#host.guard.assert();
       await this.#host.orBreak(async () => {
-        await renameFile(this.#path(entry.directory), away);
-        await syncDirectory(this.#host.maildir);
+        await renameFile(this.#place(entry), away);
+        await syncDirectory(rootOf(this.#directory, entry.format));
       });
       for (const record of meant) this.#host.operations.done(record);
       this.#entries.delete(entry.name);
@@ -207,8 +211,12 @@ export class FolderTree {
       await this.#host.journal.append(record);
       this.#host.guard.assert();
       await this.#host.orBreak(async () => {
-        for (const one of next) await renameFile(this.#path(one.entry.directory), this.#path(one.directory));
-        await syncDirectory(this.#host.maildir);
+        for (const { entry, directory } of next) {
+          await renameFile(this.#place(entry), placeOf(this.#directory, entry.format, directory));
+        }
+        for (const format of new Set(next.map(({ entry }) => entry.format))) {
+          await syncDirectory(rootOf(this.#directory, format));
+        }
         await this.#host.journal.append({ t: 'renamed' });
         this.#host.guard.assert();
       });
@@ -220,9 +228,27 @@ export class FolderTree {
         this.#entries.set(name, entry);
         if (entry.folder) {
           entry.folder.name = name;
-          entry.folder.directory = this.#path(directory);
+          entry.folder.moved(this.#place(entry));
         }
       }
+      this.#foldersChanged();
+    });
+  }
+
+  /** See `Store.convertFolder`. */
+  async convert(name: string, to: FolderFormat): Promise<void> {
+    if (this.#entry(name).format === to) return;
+    // Whatever other programs brought gets its UID before.
+    await ((await this.open(name)) as StoredFolder).look();
+    await this.#host.change('folder-convert', async () => {
+      const entry = this.#entry(name);
+      const folder = await this.#loader.load(entry);
+      const records = await convertFolder(this.#host, this.#directory, entry.directory, folder, to);
+      folder.removed = true;
+      folder.emit({ kind: 'gone' });
+      const known = { bytes: folder.sizeBytes, messages: folder.count };
+      Object.assign(entry, { format: to, meta: folder.meta, records, known, folder: undefined });
+      await this.#loader.load(entry);
       this.#foldersChanged();
     });
   }
@@ -252,30 +278,19 @@ export class FolderTree {
     this.#watchers.clear();
   }
 
-  /** What is in `Maildir/`, which is made when there is none. */
-  async #names(): Promise<readonly string[]> {
-    const { maildir } = this.#host;
-    const names = await listDirectory(maildir).catch((error: unknown): string[] => {
-      if (errnoOf(error) === 'ENOENT') return [];
-      throw error;
-    });
-    for (const name of ['cur', 'new', 'tmp']) {
-      if (!names.includes(name)) await makeDirectories(path.join(maildir, name));
-    }
-    return names;
-  }
-
   /** @param names  What is in the directory, where that is known. */
   async #readEntry(
     name: string,
+    format: FolderFormat,
     directory: string,
     names: readonly string[] | undefined,
   ): Promise<FolderEntry | undefined> {
-    const place = this.#path(directory);
+    const place = placeOf(this.#directory, format, directory);
     let meta = names?.includes(metaName) === false ? undefined : await readMeta(place);
-    if (!meta && directory !== '' && !(await isMaildir(place))) return undefined;
+    if (!meta && !names && !(await isFolder(place, format))) return undefined;
     let records: readonly JournalRecord[] = (meta && this.#replay?.folders.get(meta.mailboxId)) ?? [];
-    if (meta ? meta.takeOver : names?.includes(uidListName) !== false) {
+    const mayBeDovecots = format === 'maildir' && names?.includes(uidListName) !== false;
+    if (meta ? meta.takeOver : mayBeDovecots) {
       const taken = await takeOverDovecot(
         { directory: place, relative: directory, meta, records, host: this.#host },
         Date.now(),
@@ -284,7 +299,8 @@ export class FolderTree {
     }
     if (!meta) {
       const before = this.#replay?.directories.get(directory);
-      meta = newMeta(before?.uidValidity ?? this.#nextUidValidity());
+      const noted = !before && format === 'mbox' ? await uidValidityNoted(place) : undefined;
+      meta = newMeta(before?.uidValidity ?? noted ?? this.#nextUidValidity());
       if (before) meta = { ...meta, mailboxId: before.mailboxId };
       if (directory !== '')
         this.#host.log.info({ event: 'folder-taken-in', folder: name }, 'folder taken in');
@@ -294,33 +310,7 @@ export class FolderTree {
     this.#uidValidityLast = Math.max(this.#uidValidityLast, meta.uidValidity);
     const last = records.at(-1);
     const known = last?.t === 'clean' ? { bytes: last.b, messages: last.c } : { bytes: 0, messages: 0 };
-    return { name, directory, meta, records, known, folder: undefined };
-  }
-
-  /** In the lane, or before anyone knows the store. */
-  async #loadEntry(entry: FolderEntry): Promise<StoredFolder> {
-    if (entry.folder) return entry.folder;
-    const place = this.#path(entry.directory);
-    const load = async () =>
-      (this.#journalWhole ? await loadIndexed(place, entry.meta, entry.records) : undefined) ??
-      loadFolder(place, entry.meta, entry.records, this.#journalWhole);
-    const loaded = await load().catch(async (error: unknown) => {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-      for (const name of ['cur', 'new', 'tmp']) await makeDirectories(path.join(place, name));
-      return load();
-    });
-    const folder = new MaildirFolder(this.#host, entry.name, place, entry.meta, loaded, this.#publishInto);
-    this.#host.usage.bytes += folder.sizeBytes - entry.known.bytes;
-    this.#host.usage.messages += folder.count - entry.known.messages;
-    for (const [key, uid, seconds] of loaded.findings.keys) {
-      this.#host.keys.stored(key, { mailboxId: folder.mailboxId, uid, seconds });
-    }
-    if (loaded.findings.purge !== undefined) folder.late.purge(loaded.findings.unlink, loaded.findings.purge);
-    folder.late.showFlags(loaded.findings.unshown);
-    if (loaded.foreign.length > 0) await takeIn(folder, loaded.foreign);
-    entry.records = [];
-    entry.folder = folder;
-    return folder;
+    return { name, format, directory, meta, records, known, folder: undefined };
   }
 
   async #makeFolder(
@@ -332,13 +322,19 @@ export class FolderTree {
     const meta = newMeta(this.#nextUidValidity(), specialUse);
     const meant = intent('making', meta.mailboxId, operation);
     if (meant.length > 0) await this.#host.journal.append(...meant);
-    await makeFolderDirectory(this.#directory, this.#path(directory), meta, () => this.#host.guard.assert());
+    const { format } = this.#host;
+    const root = rootOf(this.#directory, format);
+    if (format === 'mbox') await makeDirectories(root);
+    const place = placeOf(this.#directory, format, directory);
+    await makeFolderDirectory(this.#directory, place, format, meta, () => this.#host.guard.assert());
     await this.#host.orBreak(async () => {
-      await syncDirectory(this.#host.maildir);
+      await syncDirectory(root);
+      if (format === 'mbox') await syncDirectory(this.#directory);
       this.#host.guard.assert();
     });
     const entry: FolderEntry = {
       name,
+      format,
       directory,
       meta,
       records: [],
@@ -352,12 +348,12 @@ export class FolderTree {
 
   /** RFC 9051 6.3.6: INBOX stays, its messages move. */
   async #renameInbox(target: string, operation: OperationId | undefined): Promise<void> {
-    const inbox = await this.#loadEntry(this.#entry('INBOX'));
+    const inbox = await this.#loader.load(this.#entry('INBOX'));
     // A command that comes again may have made the folder before its owner went.
     const entry =
       this.#entries.get(target) ??
       (await this.#makeFolder(target, undefined, operation && `${operation}${inboxMade}`));
-    const folder = await this.#loadEntry(entry);
+    const folder = await this.#loader.load(entry);
     this.#foldersChanged();
     await inbox.moveInLane(folder, [...inbox.uids()], operation);
   }
@@ -374,8 +370,8 @@ export class FolderTree {
     return [...this.#entries.values()].some((entry) => entry.meta.specialUse === use);
   }
 
-  #path(directory: string): string {
-    return directory === '' ? this.#host.maildir : path.join(this.#host.maildir, directory);
+  #place({ format, directory }: FolderEntry): string {
+    return placeOf(this.#directory, format, directory);
   }
 
   #nextUidValidity(): number {

@@ -55,8 +55,42 @@ export type JournalRecord =
       readonly mv?: number;
       readonly k?: readonly KeptKey[];
       readonly o?: OperationStamp;
+      /** They are there already, all of them. */
+      readonly w?: true;
     }
   | { readonly t: 'copied' | 'copy-undone'; readonly id: string }
+  /**
+   * Messages `n` and up, `c` of them, are being brought into `g` from a folder of another format. Unless a `copy` with
+   * `w` follows, they are gone again.
+   */
+  | {
+      readonly t: 'copying';
+      readonly id: string;
+      readonly g: string;
+      readonly n: number;
+      readonly c: number;
+      readonly m: number;
+    }
+  /**
+   * mbox folders: from byte `at` on, messages are being appended, `n` the UID of the first, `c` the CRC-32 of each as
+   * stored. `at` −1: none are, and the bytes may have moved.
+   */
+  | {
+      readonly t: 'coming';
+      readonly f: string;
+      readonly at: number;
+      readonly n: number;
+      readonly c: readonly number[];
+    }
+  /** mbox folders: names of messages whose `From ` line does not say them, by digest. */
+  | {
+      readonly t: 'taken';
+      readonly f: string;
+      readonly k: readonly (readonly [digest: string, name: string])[];
+    }
+  /** A folder's directory changes its format; done when `converted` follows. `a`: where the new one was made. */
+  | { readonly t: 'convert'; readonly d: string; readonly to: 'maildir' | 'mbox'; readonly a: string }
+  | { readonly t: 'converted' }
   /** Folder directories are being renamed; done when `renamed` follows. */
   | { readonly t: 'rename'; readonly from: string; readonly to: string; readonly o?: OperationStamp }
   | { readonly t: 'renamed' }

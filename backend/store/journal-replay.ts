@@ -12,6 +12,8 @@ export interface AccountReplay {
   /** Copies that are to be, and whose files may not all be there. */
   readonly copies: readonly CopyRecord[];
   readonly rename: { readonly from: string; readonly to: string } | undefined;
+  /** A change of format under way. */
+  readonly convert: Extract<JournalRecord, { t: 'convert' }> | undefined;
   readonly orphans: readonly KeptKey[];
   readonly uidValidityLast: number;
   /** What commands did in the last minutes, and what they were about to do. */
@@ -27,8 +29,13 @@ export function sortRecords(records: readonly JournalRecord[], nowSeconds = 0): 
   const copies = new Map<string, CopyRecord>();
   const orphans = new Map<string, KeptKey>();
   let rename: AccountReplay['rename'];
+  let convert: AccountReplay['convert'];
   let uidValidityLast = 0;
-  for (const record of records) if (record.t === 'copy-undone') undone.add(record.id);
+  const brought = new Set<string>();
+  for (const record of records) {
+    if (record.t === 'copy-undone') undone.add(record.id);
+    if (record.t === 'copy' && record.w) brought.add(record.id);
+  }
   const put = (mailboxId: string, record: JournalRecord): void => {
     const list = folders.get(mailboxId);
     if (list) list.push(record);
@@ -46,7 +53,7 @@ export function sortRecords(records: readonly JournalRecord[], nowSeconds = 0): 
       case 'copy':
         put(record.g, record);
         if (undone.has(record.id)) break;
-        copies.set(record.id, record);
+        if (!record.w) copies.set(record.id, record);
         if (record.mv === undefined) break;
         put(record.f, { t: 'gone', f: record.f, u: record.u, m: record.mv, k: record.k ?? [] });
         for (const key of record.k ?? []) orphans.set(key[0], key);
@@ -74,6 +81,18 @@ export function sortRecords(records: readonly JournalRecord[], nowSeconds = 0): 
       case 'uidvalidity':
         uidValidityLast = Math.max(uidValidityLast, record.n);
         break;
+      case 'copying':
+        if (brought.has(record.id) || undone.has(record.id)) break;
+        put(record.g, { t: 'gone', f: record.g, u: `${record.n}:${record.n + record.c - 1}`, m: record.m });
+        break;
+      case 'convert':
+        convert = record;
+        break;
+      case 'converted':
+        convert = undefined;
+        break;
+      case 'coming':
+      case 'taken':
       case 'flags':
       case 'purged':
       case 'settled':
@@ -93,6 +112,7 @@ export function sortRecords(records: readonly JournalRecord[], nowSeconds = 0): 
     directories,
     copies: [...copies.values()],
     rename,
+    convert,
     orphans: [...orphans.values()],
     uidValidityLast,
     operations: operationsIn(records, nowSeconds),

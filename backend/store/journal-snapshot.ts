@@ -1,17 +1,17 @@
 /** What an account's journal has to say after a compaction, and when a folder is closed with nothing pending. */
-import path from 'node:path';
 import type { FolderEntry } from './folder-entry.ts';
+import { directoryOf } from './folder-name.ts';
 import type { JournalRecord, KeptKey } from './journal-records.ts';
 import type { OperationRow } from './operations.ts';
 import type { StoredFolder } from './stored-folder.ts';
 
 /** Vouches for a folder: its names show every flag, and this is what is in it. */
-export function cleanRecords(folder: StoredFolder, maildir: string): JournalRecord[] {
+export function cleanRecords(folder: StoredFolder): JournalRecord[] {
   return [
     {
       t: 'dir',
       f: folder.mailboxId,
-      d: path.relative(maildir, folder.directory),
+      d: directoryOf(folder.name),
       uv: folder.uidValidity,
     },
     {
@@ -28,7 +28,6 @@ export function cleanRecords(folder: StoredFolder, maildir: string): JournalReco
 /** The loaded folders' names must show all flags, durably. Folders not loaded keep the records they have. */
 export function* snapshotOf(account: {
   readonly epoch: number;
-  readonly maildir: string;
   readonly uidValidityLast: number;
   readonly orphans: readonly KeptKey[];
   readonly operations: readonly OperationRow[];
@@ -41,7 +40,8 @@ export function* snapshotOf(account: {
   for (const { folder, meta, directory, records } of account.entries) {
     if (folder) {
       yield* folder.state.snapshot(folder.mailboxId);
-      yield* cleanRecords(folder, account.maildir);
+      yield* folder.moreRecords();
+      yield* cleanRecords(folder);
     } else {
       yield { t: 'dir', f: meta.mailboxId, d: directory, uv: meta.uidValidity };
       yield* records;

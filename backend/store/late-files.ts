@@ -5,9 +5,9 @@
  */
 import { errnoOf } from '../../base/fault.ts';
 import { eachAtOnce, renameFile, syncDirectory, unlinkFile } from './files.ts';
+import type { LateWork } from './late-work.ts';
 import type { MaildirFolder } from './maildir-folder.ts';
 import { lettersIn, withFlags } from './message-name.ts';
-import type { LateWork } from './stored-folder.ts';
 
 /** Showing flags waits this long, so that several changes of a message cost one rename. */
 const showDelayMs = 20;

@@ -2,8 +2,10 @@
  * A Maildir folder: a file per message, whose name says what is known of it.
  * What does not depend on that is in `stored-folder.ts`.
  */
-import { errnoOf, Fault } from '../../base/fault.ts';
+import { errnoOf } from '../../base/fault.ts';
+import { bringFiles } from './bring-files.ts';
 import { copyMessages } from './copier.ts';
+import { copyAcross } from './copy-across.ts';
 import { DirectorySync } from './directory-sync.ts';
 import { openFile, readSmall } from './files.ts';
 import type { LoadedFolder, SeenTimes } from './folder-load.ts';
@@ -18,7 +20,7 @@ import { openMessage, WholeMessage, wholeBytesMax, wholeMessage } from './open-m
 import type { OperationId } from './operations.ts';
 import type { AppendFacts, Incoming, OpenMessage } from './store.ts';
 import type { StoreHost } from './store-host.ts';
-import { goneMessage, StoredFolder } from './stored-folder.ts';
+import { type Brought, goneMessage, StoredFolder } from './stored-folder.ts';
 
 /** What a look into the directory takes, until one was measured. */
 const lookMsPerMessage = 0.003;
@@ -67,7 +69,7 @@ export class MaildirFolder extends StoredFolder {
     return this.state.columns.find(uid) < 0 ? undefined : messageCache.get(this.#cachePrefix + uid);
   }
 
-  async open(uid: number): Promise<OpenMessage> {
+  async open(uid: number, mayLook = true): Promise<OpenMessage> {
     for (let attempt = 0; ; attempt++) {
       this.check();
       const at = this.state.columns.find(uid);
@@ -87,7 +89,7 @@ export class MaildirFolder extends StoredFolder {
         if (errnoOf(error) !== 'ENOENT') throw this.host.failed(error, 'message-open');
         // Renamed meanwhile, by the showing of flags or by another program.
         if (attempt >= 2) throw goneMessage();
-        if (attempt === 1) await this.look();
+        if (attempt === 1 && mayLook) await this.look();
       }
     }
   }
@@ -115,8 +117,9 @@ export class MaildirFolder extends StoredFolder {
     move: boolean,
     operation?: OperationId,
   ): Promise<readonly (readonly [number, number])[]> {
-    if (!(target instanceof MaildirFolder)) throw new Fault('bug', 'the target is not a Maildir folder');
-    return copyMessages(this, target, uids, move, operation);
+    return target instanceof MaildirFolder
+      ? copyMessages(this, target, uids, move, operation)
+      : copyAcross(this, target, uids, move, operation);
   }
 
   file(name: string): string {
@@ -127,6 +130,13 @@ export class MaildirFolder extends StoredFolder {
   syncCur(): Promise<void> {
     return this.#cur.sync(`${this.directory}/cur`);
   }
+
+  bring(messages: readonly Brought[]): Promise<string[]> {
+    return bringFiles(this, messages);
+  }
+
+  /** They have names that no UID of ours has: they can wait. */
+  async settleForeign(): Promise<void> {}
 
   syncShown(): Promise<void> {
     return this.syncCur();

@@ -15,12 +15,14 @@ import {
   storageFault,
   syncDirectory,
 } from './files.ts';
+import { finishConversion } from './folder-conversion.ts';
+import { rootOf } from './folder-entry.ts';
 import { readMeta } from './folder-meta.ts';
 import { isHandedBack } from './handed-back.ts';
 import { openJournal } from './journal.ts';
 import { type AccountReplay, sortRecords } from './journal-replay.ts';
 import { formatMessageName, parseMessageName } from './message-name.ts';
-import type { Guard, Store, StoreLimits } from './store.ts';
+import type { FolderFormat, Guard, Store, StoreLimits } from './store.ts';
 import { addRange, inRanges, rangesOf } from './uid-set.ts';
 
 export interface StoreOptions {
@@ -31,6 +33,8 @@ export interface StoreOptions {
   readonly log: Log;
   /** fsync directories after renames; false only where a rename is known to be carried by the file's fsync. */
   readonly dirsync: boolean;
+  /** Of folders that are created; those that are there keep theirs. */
+  readonly format?: FolderFormat;
   /** An index for searches of text, of so many bytes at most. Without it searches look at every message. */
   readonly search?: { readonly indexBytesMax: number };
   /** Told once when the storage failed or the lease was lost under a change: close this store and open it again. */
@@ -54,7 +58,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     // Said to be done, or the next opening would do it once more, to folders that only have the names in common.
     if (replay.rename) {
       await finishRename(maildir, replay.rename.from, replay.rename.to, log);
+      await finishRename(rootOf(directory, 'mbox'), replay.rename.from, replay.rename.to, log);
       await journal.append({ t: 'renamed' });
+    }
+    if (replay.convert) {
+      await finishConversion(directory, replay.convert, log);
+      await journal.append({ t: 'converted' });
     }
     if (replay.copies.length > 0) {
       await finishCopies(maildir, replay);
@@ -72,7 +81,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 
 /** Directories of `from` and below it that still have their old names. */
 async function finishRename(maildir: string, from: string, to: string, log: Log): Promise<void> {
-  for (const name of await listDirectory(maildir)) {
+  const names = await listDirectory(maildir).catch((error: unknown): string[] => {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw error;
+  });
+  if (names.length === 0) return;
+  for (const name of names) {
     if (name !== from && !name.startsWith(`${from}.`)) continue;
     const target = to + name.slice(from.length);
     try {

@@ -4,7 +4,7 @@ import type { DeliveryKeys } from './delivery-keys.ts';
 import type { Journal } from './journal.ts';
 import type { Lane } from './lane.ts';
 import type { Operations } from './operations.ts';
-import type { Guard, StoreLimits } from './store.ts';
+import type { FolderFormat, Guard, StoreLimits } from './store.ts';
 
 export interface StoreHost {
   /** `…/Maildir` */
@@ -16,6 +16,8 @@ export interface StoreHost {
   readonly journal: Journal;
   readonly keys: DeliveryKeys;
   readonly operations: Operations;
+  /** Of folders to come. */
+  readonly format: FolderFormat;
   /** fsync a directory after renames in it. */
   readonly dirsync: boolean;
   readonly usage: { bytes: number; messages: number };

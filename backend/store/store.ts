@@ -14,6 +14,9 @@ export const flagBit = { seen: 1, answered: 2, flagged: 4, deleted: 8, draft: 16
 /** RFC 6154, RFC 8457. Without the backslash, lower case. */
 export type SpecialUse = 'all' | 'archive' | 'drafts' | 'flagged' | 'junk' | 'sent' | 'trash' | 'important';
 
+/** How a folder's messages are kept on disk. */
+export type FolderFormat = 'maildir' | 'mbox';
+
 export interface FolderInfo {
   /** Unicode (NFC), levels separated by `/`; `INBOX` for the inbox. */
   readonly name: string;
@@ -21,6 +24,8 @@ export interface FolderInfo {
   readonly subscribed: boolean;
   /** false: a level that only has children (`\Noselect`). */
   readonly selectable: boolean;
+  /** Absent: it has no messages, or the store has no files. */
+  readonly format?: FolderFormat;
 }
 
 /** What is known of a message without opening its file. */
@@ -167,6 +172,11 @@ export interface Store {
    * change with the name of one that was made is made again: whoever may be repeating itself asks first.
    */
   operation(id: OperationId): OperationResult | undefined;
+  /**
+   * Keeps a folder's messages in the other format from now on; everything a client knows stays. Sessions that have it
+   * open are told that it is gone.
+   */
+  convertFolder?(name: string, to: FolderFormat): Promise<void>;
   setSubscribed(name: string, subscribed: boolean): Promise<void>;
   /** Names subscribed to, whether there is such a folder or not (RFC 9051 6.3.7: deleting one does not unsubscribe). */
   readonly subscribed: ReadonlySet<string>;

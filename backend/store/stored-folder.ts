@@ -5,16 +5,18 @@
  */
 import { Fault } from '../../base/fault.ts';
 import { storageFault } from './files.ts';
-import { type FolderFormat, type FolderMeta, modseqBlock, uidBlock, writeMeta } from './folder-meta.ts';
+import { type FolderMeta, modseqBlock, uidBlock, writeMeta } from './folder-meta.ts';
 import type { FolderState } from './folder-state.ts';
 import type { JournalRecord, KeptKey } from './journal-records.ts';
-import { parseMessageName } from './message-name.ts';
+import type { LateWork } from './late-work.ts';
+import { type MessageName, parseMessageName } from './message-name.ts';
 import { type OperationId, stamp } from './operations.ts';
 import {
   type AppendFacts,
   type FlagChange,
   type Folder,
   type FolderEvent,
+  type FolderFormat,
   flagBit,
   type Incoming,
   type MessageFacts,
@@ -25,18 +27,11 @@ import { formatUidSet } from './uid-set.ts';
 
 const uidMax = 0xfffffffe;
 
-/** What happens to a folder's files behind the answer; the journal has said all of it already. */
-export interface LateWork {
-  /** The files do not say all the journal does, and may not be taken at their word. */
-  readonly behind: boolean;
-  /** Settles when the files show what they may show, and those of expunged messages are away. */
-  settled(): Promise<void>;
-  /** Begins nothing more: whoever opens the folder next goes on. */
-  abandon(): void;
-  /** The flags of these messages changed. */
-  showFlags(uids: readonly number[]): void;
-  /** @param names  Of messages that were expunged, up to `modseq`. */
-  purge(names: readonly string[], modseq: number): void;
+/** A message that comes from another folder. */
+export interface Brought {
+  readonly name: MessageName;
+  /** The same bytes each time. */
+  pieces(): AsyncIterable<Buffer>;
 }
 
 export abstract class StoredFolder implements Folder {
@@ -143,7 +138,8 @@ export abstract class StoredFolder implements Folder {
 
   abstract held(uid: number): Buffer | undefined;
 
-  abstract open(uid: number): Promise<OpenMessage>;
+  /** @param mayLook  false: not when the caller is in the lane, which a look would wait for. */
+  abstract open(uid: number, mayLook?: boolean): Promise<OpenMessage>;
 
   abstract append(facts: AppendFacts, sizeHint: number | undefined): Promise<Incoming>;
 
@@ -229,6 +225,11 @@ export abstract class StoredFolder implements Folder {
 
   // What follows is for the parts of the store, not for sessions.
 
+  /** The folder's directory has another place now. */
+  moved(directory: string): void {
+    this.directory = directory;
+  }
+
   /** COPY and MOVE, in the lane. @param uids Existing, ascending. */
   abstract copyInto(
     target: StoredFolder,
@@ -242,6 +243,18 @@ export abstract class StoredFolder implements Folder {
 
   /** What the files show becomes durable. */
   abstract syncShown(): Promise<void>;
+
+  /** What the journal has to say of it after a compaction, beside its state. */
+  *moreRecords(): Generator<JournalRecord> {}
+
+  /** In the lane: messages other programs put there get their UIDs, where that must not come in between. */
+  abstract settleForeign(): Promise<void>;
+
+  /**
+   * Brings messages of another folder in, durably, and not shown yet: the journal has said that they come.
+   * @returns their names, in order.
+   */
+  abstract bring(messages: readonly Brought[]): Promise<string[]>;
 
   /** Writes down what makes the next opening cheap. A cache: it may fail. */
   abstract saveIndex(): Promise<void>;

@@ -33,6 +33,7 @@ const needed: Readonly<Record<string, string>> = {
   'roundcube-core': '/var/lib/roundcube/index.php',
   'roundcube-sqlite3': '/usr/share/doc/roundcube-sqlite3',
   'php-cli': 'php',
+  procmail: 'procmail',
   chromium: 'chromium',
 };
 

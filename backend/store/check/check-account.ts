@@ -6,7 +6,7 @@
 import path from 'node:path';
 import { Fault } from '../../../base/fault.ts';
 import { listDirectory, readWhole, renameFile, storageFault, syncDirectory } from '../files.ts';
-import { isMaildir } from '../folder-entry.ts';
+import { isFolder } from '../folder-entry.ts';
 import { directoryOf, folderOfDirectory, spelledAnew } from '../folder-name.ts';
 import { readRecords } from '../journal-records.ts';
 import { type AccountReplay, sortRecords } from '../journal-replay.ts';
@@ -106,7 +106,7 @@ async function checkFolders(
   for (let relative of ['', ...names]) {
     guard.assert();
     let folder = relative === '' ? 'INBOX' : folderOfDirectory(relative, limits.folderNameBytesMax);
-    if (relative !== '' && !(await isMaildir(path.join(maildir, relative)))) continue;
+    if (relative !== '' && !(await isFolder(path.join(maildir, relative), 'maildir'))) continue;
     if (folder === undefined) {
       folder = spelledAnew(relative, limits.folderNameBytesMax, (name) => names.includes(directoryOf(name)));
       let repaired: string | undefined;

@@ -35,7 +35,9 @@ export async function handBack(open: () => Promise<Store>, guard: Guard): Promis
     for (const { name, selectable } of store.listFolders()) {
       if (!selectable) continue;
       const folder = await store.folder(name);
-      if (!(folder instanceof MaildirFolder)) continue;
+      if (!(folder instanceof MaildirFolder)) {
+        throw new Fault('bad-argument', `"${name}" is an mbox; use "account convert --to maildir" first`);
+      }
       await folder.refresh();
       folder.late.showFlags([]);
       await folder.late.settled();

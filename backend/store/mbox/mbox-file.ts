@@ -1,349 +1,264 @@
 /**
- * One mbox with UIDs: what other programs append is noticed, what is written is
- * durable before it is answered, and what goes goes by replacing the file as a
- * whole. One owner of ours; foreign programs are held off by the dotlock, and
- * those that do not heed it are noticed before the file is replaced.
+ * One mbox as a file: its locks, what is appended to it, what is cut out of it,
+ * and what is read. It knows places, not mail: which messages there are is the
+ * folder's business (`mbox-folder.ts`).
+ *
+ * Writing goes in a row and under the locks other programs heed; bytes only
+ * move while nobody of ours reads.
  */
-import fs from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, Fault } from '../../../base/fault.ts';
-import {
-  closeFile,
-  closeLater,
-  copyBytes,
-  dataSync,
-  fullSync,
-  openFile,
-  readAt,
-  renameFile,
-  syncDirectory,
-  truncateFile,
-  unlinkFile,
-  writeAt,
-} from '../files.ts';
-import { withDotlock } from './dotlock.ts';
-import { formatFromLine } from './from-line.ts';
-import { matchEntries, uidsNoted } from './match-entries.ts';
-import { viewPieces } from './mbox-view.ts';
-import { MessageScan } from './message-scan.ts';
-import { formOf, storedPieces } from './quoting.ts';
-import { type FoundMessage, scanMbox } from './scan-mbox.ts';
-import {
-  announce,
-  confirm,
-  type MboxEntry,
-  readSide,
-  type SeenMbox,
-  type SideState,
-  sameMbox,
-  seenOf,
-  writeSide,
-} from './side-file.ts';
+import { closeFile, closeLater, dataSync, openFile, readAt, truncateFile, writeAt } from '../files.ts';
+import { Lane } from '../lane.ts';
+import { takeDotlock } from './dotlock.ts';
+import { lockThread } from './kernel-lock.ts';
+import { type Place, Places } from './places.ts';
+import { rewriteMbox } from './rewrite-log.ts';
+import { type SeenFile, sameFile, seenOf } from './seen-file.ts';
+import { Turns } from './turns.ts';
 
+export const mboxName = 'mbox';
 const lockWaitMs = 10_000;
+const lockRetryMs = 25;
 const sliceBytes = 256 * 1024;
-const attemptsMax = 3;
 
-export interface MboxChanges {
-  readonly added: readonly number[];
-  readonly gone: readonly number[];
+/** A message to append: its `From ` line and what follows, without the empty line behind it. */
+export interface Appended {
+  readonly uid: number;
+  readonly form: number;
+  readonly line: Buffer;
+  readonly storedBytes: number;
+  pieces(): AsyncIterable<Buffer>;
 }
 
 export class MboxFile {
-  readonly #mbox: string;
-  readonly #side: string;
-  /** The state after a replacing that is under way. */
-  readonly #next: string;
-  readonly #newUidValidity: () => number;
-  /** @throws when nothing may be written any more. */
-  readonly #mayAct: () => void;
-  #state: SideState | undefined;
+  directory: string;
+  places = new Places();
+  /** The file as it was when `places` was what it holds; `undefined`: to be looked at. */
+  seen: SeenFile | undefined;
+  /** Messages may stand between those that are known: the whole of it has to be looked at. */
+  hasGaps = false;
+  #appending = false;
+  readonly #epoch: number;
+  readonly #writers = new Lane();
+  readonly #turns = new Turns();
 
-  private constructor(mbox: string, newUidValidity: () => number, mayAct: () => void) {
-    this.#mbox = mbox;
-    this.#side = `${mbox}.postern`;
-    this.#next = `${mbox}.postern-next`;
-    this.#newUidValidity = newUidValidity;
-    this.#mayAct = mayAct;
+  constructor(directory: string, epoch: number) {
+    this.directory = directory;
+    this.#epoch = epoch;
   }
 
-  /** Opens an mbox, and makes an empty one where there is none. @throws {Fault} `busy`; errors of the file system. */
-  static async open(mbox: string, newUidValidity: () => number, mayAct: () => void): Promise<MboxFile> {
-    const file = new MboxFile(mbox, newUidValidity, mayAct);
-    await openFile(mbox, 'a', 0o600).then(closeFile);
-    await file.refresh();
-    return file;
+  get path(): string {
+    return path.join(this.directory, mboxName);
   }
 
-  get uidValidity(): number {
-    return this.#state!.uidValidity;
+  /** Did another program touch it since? */
+  async isSame(): Promise<boolean> {
+    return sameFile(this.seen, await seenOf(this.path));
   }
 
-  get uidNext(): number {
-    return this.#state!.uidNext;
-  }
-
-  /** Ascending UIDs. */
-  get entries(): readonly MboxEntry[] {
-    return this.#state!.entries;
-  }
-
-  /** Looks for what other programs did. Costs one `stat` when they did nothing. */
-  async refresh(): Promise<MboxChanges> {
-    if (sameMbox(this.#state?.seen, await seenOf(this.#mbox))) return { added: [], gone: [] };
-    return withDotlock(this.#mbox, lockWaitMs, () => this.#look());
-  }
-
-  /** The bytes of a message, in pieces. @throws {Fault} `gone` */
-  async *read(uid: number): AsyncGenerator<Buffer> {
-    const fd = await openFile(this.#mbox, 'r');
-    try {
-      const entry = this.entries.find((one) => one.uid === uid);
-      if (!entry || !sameMbox(this.#state!.seen, await seenOf(this.#mbox))) {
-        throw new Fault('gone', 'the mailbox has changed; look at it again');
+  /**
+   * Runs `work` under both locks. @param work  Gets the mbox, open for reading and writing.
+   * @throws {Fault} `busy` when another program keeps the lock; `unavailable` when there are no locks here.
+   */
+  locked<T>(work: (fd: number) => Promise<T>): Promise<T> {
+    return this.#writers.run(async () => {
+      const giveUpMs = performance.now() + lockWaitMs;
+      const release = await takeDotlock(this.path, this.#epoch, giveUpMs);
+      try {
+        const fd = await this.#lockedFile(giveUpMs);
+        try {
+          return await work(fd);
+        } finally {
+          await closeFile(fd);
+        }
+      } finally {
+        await release();
       }
-      yield* viewPieces(fd, entry);
+    });
+  }
+
+  async #lockedFile(giveUpMs: number): Promise<number> {
+    for (;;) {
+      const fd = await openFile(this.path, 'r+');
+      try {
+        if (await lockThread.tryLock(fd)) {
+          // A program that replaces files may have put another in its place meanwhile.
+          const [ours, named] = await Promise.all([seenOf(fd), seenOf(this.path)]);
+          if (ours.ino === named.ino) return fd;
+        }
+      } catch (error) {
+        closeLater(fd);
+        throw error;
+      }
+      await closeFile(fd);
+      if (performance.now() > giveUpMs) throw new Fault('busy', 'another program has locked the mailbox');
+      await sleep(lockRetryMs);
+    }
+  }
+
+  /** What is known is what is there. @param fd  Locked. */
+  learn(places: Places, seen: SeenFile): void {
+    this.places = places;
+    this.seen = seen;
+  }
+
+  /**
+   * Appends messages, durably. On an error nothing of them stays. What is there already can be read meanwhile: it may
+   * be a copy of that.
+   * @param fd  Locked; `seen` is of now.
+   */
+  async append(fd: number, messages: readonly Appended[]): Promise<void> {
+    this.#appending = true;
+    try {
+      const before = this.seen!.size;
+      let at = before;
+      let waiting: Buffer[] = [await parting(fd, before)];
+      let bytes = waiting[0]!.length;
+      const put = async (): Promise<void> => {
+        await writeAt(fd, waiting.length === 1 ? waiting[0]! : Buffer.concat(waiting), at);
+        at += bytes;
+        waiting = [];
+        bytes = 0;
+      };
+      const add = (piece: Buffer): Promise<void> | undefined => {
+        waiting.push(piece);
+        bytes += piece.length;
+        return bytes > sliceBytes ? put() : undefined;
+      };
+      const places: Place[] = [];
+      try {
+        for (const message of messages) {
+          const offset = at + bytes;
+          await add(message.line);
+          const start = at + bytes;
+          for await (const piece of message.pieces()) await add(piece);
+          const end = at + bytes;
+          if (end - start !== message.storedBytes)
+            throw new Fault('bug', 'a message changed while it was stored');
+          await add(newline);
+          places.push({ uid: message.uid, offset, start, end, form: message.form, named: true });
+        }
+        await put();
+        await dataSync(fd);
+      } catch (error) {
+        // A full disk: nothing of it may stay.
+        this.seen = undefined;
+        await truncateFile(fd, before);
+        await dataSync(fd);
+        throw error;
+      }
+      for (const place of places) this.places.push(place);
+      this.seen = await seenOf(fd);
     } finally {
-      closeLater(fd);
+      this.#appending = false;
     }
   }
 
   /**
-   * Appends a message that stands in a file, durably.
-   * @param fd  Of the message alone. @param size  Its bytes. @param seconds  Internal date.
+   * Takes messages out and gives names to those that have none. What stands behind what is known stays.
+   *
+   * @param fd  Locked. @param keep  `undefined`: the message goes; else its `From ` line, where it gets another.
    */
-  append(fd: number, size: number, seconds: number): Promise<MboxEntry> {
-    return withDotlock(this.#mbox, lockWaitMs, async () => {
-      const before = await this.#inStep();
-      this.#mayAct();
-      const form = await formOf(fd, size);
-      const scan = new MessageScan();
-      let storedSize = 0;
-      for await (const { bytes, first, whole } of storedPieces(fd, size, form)) {
-        scan.push(bytes, first, whole);
-        storedSize += bytes.length;
-      }
-      const scanned = scan.finish();
-      const parting = await this.#parting(before.size);
-      const line = Buffer.from(formatFromLine(seconds));
-      const offset = before.size + parting.length;
-      const start = offset + line.length;
-      const entry: MboxEntry = {
-        uid: this.uidNext,
-        offset,
-        start,
-        end: start + storedSize,
-        digest: scanned.digest,
-        size,
-        seconds,
-        form: form.ends,
-        openEnd: form.openEnd,
-        hidesState: scanned.state.size === 0,
-      };
-      await announce(this.#side, entry, before.size);
-      this.#mayAct();
-      const out = await openFile(this.#mbox, 'r+');
-      try {
-        await writeAt(out, Buffer.concat([parting, line]), before.size);
-        let at = start;
-        let gathered: Buffer[] = [];
-        let bytes = 0;
-        const put = async (): Promise<void> => {
-          const data = Buffer.concat(gathered);
-          gathered = [];
-          bytes = 0;
-          await writeAt(out, data, at);
-          at += data.length;
-        };
-        for await (const piece of storedPieces(fd, size, form)) {
-          gathered.push(Buffer.from(piece.bytes));
-          bytes += piece.bytes.length;
-          if (bytes > sliceBytes) await put();
+  rewrite(
+    fd: number,
+    keep: (place: Place) => { readonly line?: Buffer; readonly form?: number } | undefined,
+    mayAct: () => void,
+  ): Promise<void> {
+    return this.#turns.alone(async () => {
+      const known = this.seen!;
+      const { size } = await seenOf(fd);
+      const inOrder = [...this.places].sort((a, b) => a.offset - b.offset);
+      const plan = inOrder.map((place) => ({ place, kept: keep(place) }));
+      const first = plan.findIndex(({ kept }) => kept === undefined || kept.line !== undefined);
+      if (first < 0) return;
+      const next = plan.slice(0, first).map(({ place }) => place);
+      const from = plan[first]!.place.offset;
+      let at = from;
+      const pieces = async function* (): AsyncGenerator<Buffer> {
+        for (const { place, kept } of plan.slice(first)) {
+          if (kept === undefined) continue;
+          const offset = at;
+          const line = kept.line ?? (await readAt(fd, place.offset, place.start - place.offset));
+          yield line;
+          let last = 10;
+          for (let here = place.start; here < place.end; ) {
+            const bytes = await readAt(fd, here, Math.min(sliceBytes, place.end - here));
+            if (bytes.length === 0) throw new Fault('busy', 'another program cut the mailbox off');
+            yield bytes;
+            last = bytes[bytes.length - 1]!;
+            here += bytes.length;
+          }
+          const open = place.end === place.start || last === 10 ? 0 : 1;
+          yield open ? newlines : newline;
+          const start = offset + line.length;
+          const end = start + place.end - place.start + open;
+          next.push({
+            ...place,
+            offset,
+            start,
+            end,
+            form: kept.form ?? place.form,
+            named: place.named || !!kept.line,
+          });
+          at = end + 1;
         }
-        gathered.push(Buffer.from('\n'));
-        await put();
-        await dataSync(out);
-      } catch (error) {
-        // A full disk: nothing of it may stay.
-        await truncateFile(out, before.size);
-        this.#state = { ...this.#state!, seen: undefined };
-        throw error;
-      } finally {
-        await closeFile(out);
-      }
-      this.#mayAct();
-      const seen = await seenOf(this.#mbox);
-      await confirm(this.#side, seen);
-      this.#state = {
-        ...this.#state!,
-        uidNext: entry.uid + 1,
-        entries: [...this.entries, entry],
-        seen,
-        announced: undefined,
-      };
-      return entry;
-    });
-  }
-
-  /** Removes messages by replacing the file. @returns those that were there. @throws {Fault} `busy` */
-  expunge(uids: ReadonlySet<number>): Promise<readonly number[]> {
-    return withDotlock(this.#mbox, lockWaitMs, async () => {
-      for (let attempt = 1; attempt <= attemptsMax; attempt++) {
-        const before = await this.#inStep();
-        const leaving = this.entries.filter((entry) => uids.has(entry.uid)).map((entry) => entry.uid);
-        if (leaving.length === 0) return [];
-        if (await this.#replace(before, uids)) return leaving;
-      }
-      throw new Fault('busy', 'another program keeps writing to the mailbox without locking it');
-    });
-  }
-
-  /** false: another program wrote meanwhile; nothing was changed. */
-  async #replace(before: SeenMbox, uids: ReadonlySet<number>): Promise<boolean> {
-    const fresh = `${this.#mbox}.postern-new`;
-    const inOrder = this.entries.toSorted((a, b) => a.offset - b.offset);
-    const kept: MboxEntry[] = [];
-    const from = await openFile(this.#mbox, 'r');
-    const to = await openFile(fresh, 'w');
-    try {
-      let at = 0;
-      const copy = async (start: number, end: number): Promise<void> => {
-        for (let here = start; here < end; ) {
-          const bytes = await readAt(from, here, Math.min(sliceBytes, end - here));
-          if (bytes.length === 0) throw new Fault('busy', 'another program cut the mailbox off');
-          await writeAt(to, bytes, at);
+        for (let here = known.size; here < size; ) {
+          const bytes = await readAt(fd, here, Math.min(sliceBytes, size - here));
+          if (bytes.length === 0) break;
+          yield bytes;
           here += bytes.length;
-          at += bytes.length;
         }
       };
-      await copy(0, inOrder[0]!.offset);
-      for (const [index, entry] of inOrder.entries()) {
-        if (uids.has(entry.uid)) continue;
-        const moved = at - entry.offset;
-        kept.push({ ...entry, offset: at, start: entry.start + moved, end: entry.end + moved });
-        await copy(entry.offset, inOrder[index + 1]?.offset ?? before.size);
+      this.seen = undefined;
+      const newSize = await rewriteMbox(this.directory, fd, from, pieces(), mayAct);
+      this.places = Places.of(next);
+      const seen = await seenOf(fd);
+      // What another program appended is there now, but not known yet.
+      this.seen = size > known.size ? { ...seen, size: newSize - (size - known.size) } : seen;
+    });
+  }
+
+  /**
+   * Bytes of a stored message, from where it stands now.
+   * @returns `undefined`: it is not known where it is, the mbox has to be looked at.
+   */
+  read(uid: number, from: number, bytesMax: number): Promise<{ place: Place; bytes: Buffer } | undefined> {
+    return this.#turns.shared(async () => {
+      const place = this.places.get(uid);
+      const before = await seenOf(this.path);
+      if (!place || !(this.#appending || sameFile(this.seen, before))) return undefined;
+      const fd = await openFile(this.path, 'r');
+      try {
+        const start = place.start + from;
+        const bytes = await readAt(fd, start, Math.max(0, Math.min(bytesMax, place.end - start)));
+        // Programs that write in place may have done so while this was read.
+        const same = this.#appending || sameFile(before, await seenOf(fd));
+        return same ? { place, bytes } : undefined;
+      } finally {
+        closeLater(fd);
       }
-      await keepMode(from, to);
-      await fullSync(to);
-    } finally {
-      closeLater(from);
-      await closeFile(to);
-    }
-    const entries = kept.sort((a, b) => a.uid - b.uid);
-    const state = { ...this.#state!, entries, seen: await seenOf(fresh) };
-    await writeSide(this.#next, state);
-    this.#mayAct();
-    if (!sameMbox(before, await seenOf(this.#mbox))) {
-      await unlinkFile(this.#next);
-      await unlinkFile(fresh);
-      return false;
-    }
-    await renameFile(fresh, this.#mbox);
-    await syncDirectory(path.dirname(this.#mbox));
-    await renameFile(this.#next, this.#side);
-    await syncDirectory(path.dirname(this.#mbox));
-    this.#state = state;
-    return true;
-  }
-
-  /** Under the lock: what is known is what is there. */
-  async #inStep(): Promise<SeenMbox> {
-    const seen = await seenOf(this.#mbox);
-    if (!sameMbox(this.#state?.seen, seen)) await this.#look();
-    return this.#state!.seen!;
-  }
-
-  /** Under the lock. */
-  async #look(): Promise<MboxChanges> {
-    const side = await this.#sideOf();
-    if (side?.announced) await this.#cutTorn(side.announced);
-    const seen = await seenOf(this.#mbox);
-    const found: FoundMessage[] = [];
-    const fd = await openFile(this.#mbox, 'r');
-    try {
-      for await (const message of scanMbox(fd, 0, seen.size)) found.push(message);
-    } finally {
-      closeLater(fd);
-    }
-    const noted = side ? undefined : uidsNoted(found);
-    const uidValidity = side?.uidValidity ?? noted?.uidValidity ?? this.#newUidValidity();
-    const known = side?.entries ?? noted?.known ?? [];
-    const matched = matchEntries(found, known, side?.uidNext ?? noted?.uidNext ?? 1);
-    // What another program wrote while this looked is looked at the next time.
-    const after = await seenOf(this.#mbox);
-    const before = new Set(this.#state?.entries.map((entry) => entry.uid));
-    const state = {
-      uidValidity,
-      uidNext: matched.uidNext,
-      entries: matched.entries,
-      seen: sameMbox(seen, after) ? seen : { ...seen, mtimeNs: '0' },
-    };
-    this.#mayAct();
-    await writeSide(this.#side, state);
-    await unlinkFile(this.#next).catch(() => {});
-    this.#state = { ...state, announced: undefined };
-    const now = new Set(matched.entries.map((entry) => entry.uid));
-    return {
-      added: [...now].filter((uid) => !before.has(uid)),
-      gone: [...before].filter((uid) => !now.has(uid)),
-    };
-  }
-
-  /** After a crash between the two renames of a replacing, the state that goes with the mbox is the next one. */
-  async #sideOf(): Promise<SideState | undefined> {
-    const next = await readSide(this.#next);
-    if (next?.seen && next.seen.ino === (await seenOf(this.#mbox)).ino) return next;
-    return readSide(this.#side);
-  }
-
-  /** Cuts off what a crash left of a message nobody was told of; a copy stays beside the mbox. */
-  async #cutTorn({ entry, before }: NonNullable<SideState['announced']>): Promise<void> {
-    const { size } = await seenOf(this.#mbox);
-    // The empty line behind it belongs to it: without that the next message would run into it.
-    if (size <= before || size > entry.end + 1) return;
-    const fd = await openFile(this.#mbox, 'r+');
-    try {
-      const begun = Buffer.concat([await this.#parting(before), Buffer.from(formatFromLine(entry.seconds))]);
-      const there = await readAt(fd, before, Math.min(begun.length, size - before));
-      const isOurs = there.equals(begun.subarray(0, there.length)) || there.every((byte) => byte === 0);
-      if (!isOurs) return;
-      if (size === entry.end + 1) {
-        for await (const message of scanMbox(fd, entry.offset, size)) {
-          if (message.digest === entry.digest) return;
-        }
-      }
-      await copyBytes(this.#mbox, `${this.#mbox}.torn-${entry.uid}`).catch((error: unknown) => {
-        if (errnoOf(error) !== 'EEXIST') throw error;
-      });
-      this.#mayAct();
-      await truncateFile(fd, before);
-      await dataSync(fd);
-    } finally {
-      await closeFile(fd);
-    }
-  }
-
-  /** What has to stand before the next `From ` line, so that it follows an empty line. */
-  async #parting(size: number): Promise<Buffer> {
-    if (size === 0) return Buffer.alloc(0);
-    const fd = await openFile(this.#mbox, 'r');
-    try {
-      const tail = (await readAt(fd, Math.max(0, size - 3), Math.min(3, size))).toString('latin1');
-      if (/\n\r?\n$/.test(tail) || tail === '\n') return Buffer.alloc(0);
-      return Buffer.from(tail.endsWith('\n') ? '\n' : '\n\n');
-    } finally {
-      closeLater(fd);
-    }
+    });
   }
 }
 
-/** The new file belongs to whom the old one did, as far as that may be said. */
-async function keepMode(from: number, to: number): Promise<void> {
-  const stats = await new Promise<fs.Stats>((resolve, reject) =>
-    fs.fstat(from, (error, found) => (error ? reject(error) : resolve(found))),
-  );
-  await new Promise<void>((resolve, reject) =>
-    fs.fchmod(to, stats.mode & 0o777, (error) => (error ? reject(error) : resolve())),
-  );
-  await new Promise<void>((resolve) => fs.fchown(to, stats.uid, stats.gid, () => resolve()));
+const newline = Buffer.from('\n');
+const newlines = Buffer.from('\n\n');
+
+/** What has to stand before the next `From ` line, so that it follows an empty line. */
+export async function parting(fd: number, size: number): Promise<Buffer> {
+  if (size === 0) return Buffer.alloc(0);
+  const tail = (await readAt(fd, Math.max(0, size - 3), Math.min(3, size))).toString('latin1');
+  if (/\n\r?\n$/.test(tail) || tail === '\n') return Buffer.alloc(0);
+  return Buffer.from(tail.endsWith('\n') ? '\n' : '\n\n');
+}
+
+/** Makes an empty mbox, if there is none. */
+export async function makeMbox(directory: string): Promise<void> {
+  try {
+    await closeFile(await openFile(path.join(directory, mboxName), 'wx', 0o600));
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error;
+  }
 }

@@ -4,25 +4,30 @@
  * what was before the operation or what is after it, nothing in between; and
  * what was acknowledged is there.
  */
-import { copyFile, link, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { appendFile, copyFile, link, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { AccountStore } from '../../../backend/store/account-store.ts';
 import { indexName } from '../../../backend/store/folder-index.ts';
+import { mboxIndexName } from '../../../backend/store/mbox/mbox-index.ts';
 import { openStore } from '../../../backend/store/open-store.ts';
-import type { Folder, Store } from '../../../backend/store/store.ts';
+import type { Folder, FolderFormat, Store } from '../../../backend/store/store.ts';
 import { silentLog } from '../../../base/log.ts';
 import { StoppingWorld } from './stopping-world.ts';
 import { keyOf, limits, put, textOf } from './store-fixture.ts';
+
+type Template = 'few' | 'many' | 'mixed' | 'mboxes';
 
 interface Operation {
   /** What may have become true: each is done alone, undisturbed, and gives a state. The first is the whole of it. */
   readonly outcomes: readonly ((store: Store) => Promise<unknown>)[];
   /** Done before anything can stop. */
   readonly before?: (store: Store) => Promise<unknown>;
-  /** From which template; `many` has more messages than an index needs. */
-  readonly template?: 'few' | 'many';
+  /** From which template; `many` has more messages than an index needs, `mixed` has mbox folders. */
+  readonly template?: Template;
+  /** Done to the files before they are opened. */
+  readonly prepare?: (directory: string) => Promise<unknown>;
   /** Also what opening and closing change. */
   readonly wholeLife?: boolean;
 }
@@ -110,11 +115,76 @@ const operations: Record<string, Operation> = {
   },
 };
 
+/** What of all this has a way of its own where the folders are mboxes. */
+for (const name of [
+  'opening and closing',
+  'delivery',
+  'two deliveries at once',
+  'APPEND with flags and keywords',
+  'APPEND of a large message',
+  'STORE',
+  'EXPUNGE',
+  'COPY',
+  'MOVE',
+  'MOVE within a folder',
+  'CREATE',
+  'DELETE',
+  'RENAME',
+  'the compaction of the journal',
+]) {
+  operations[`${name} in mboxes`] = { ...operations[name]!, template: 'mboxes' };
+}
+
+Object.assign(operations, {
+  'MOVE from a Maildir into an mbox': {
+    template: 'mixed',
+    outcomes: [async (store) => (await inbox(store)).moveTo(await other(store), [1, 2, 4])],
+    wholeLife: true,
+  },
+  'MOVE from an mbox into a Maildir': {
+    template: 'mixed',
+    outcomes: [async (store) => (await store.folder('Other')).moveTo(await inbox(store), [1])],
+    wholeLife: true,
+  },
+  'taking in what another program brought': {
+    template: 'mboxes',
+    async prepare(directory) {
+      await appendFile(
+        path.join(directory, 'mbox/INBOX/mbox'),
+        'From a Mon Jan  1 00:00:00 2024\nStatus: RO\nSubject: theirs\n\nbody\n\n',
+      );
+    },
+    outcomes: [async (store) => (await inbox(store)).refresh()],
+    wholeLife: true,
+  },
+  'conversion of INBOX to an mbox': {
+    outcomes: [(store) => store.convertFolder!('INBOX', 'mbox')],
+    wholeLife: true,
+  },
+  'conversion of a folder to an mbox': {
+    outcomes: [(store) => store.convertFolder!('Other', 'mbox')],
+  },
+  'conversion of INBOX to a Maildir': {
+    template: 'mboxes',
+    outcomes: [(store) => store.convertFolder!('INBOX', 'maildir')],
+    wholeLife: true,
+  },
+  'conversion of a folder to a Maildir': {
+    template: 'mboxes',
+    outcomes: [(store) => store.convertFolder!('Other', 'maildir')],
+  },
+} satisfies Record<string, Operation>);
+
 const root = await mkdtemp(path.join(tmpdir(), 'postern-matrix-'));
 let epoch = 0;
 
-async function open(directory: string, isDead: () => boolean = () => false): Promise<Store> {
+async function open(
+  directory: string,
+  isDead: () => boolean = () => false,
+  format: FolderFormat = 'maildir',
+): Promise<Store> {
   return openStore({
+    format,
     directory,
     guard: {
       epoch: ++epoch,
@@ -172,12 +242,13 @@ async function nextUids(store: Store): Promise<Map<string, number>> {
 }
 
 beforeAll(async () => {
-  for (const template of ['few', 'many'] as const) {
+  for (const template of ['few', 'many', 'mixed', 'mboxes'] as const) {
     await mkdir(path.join(root, template));
-    const store = await open(path.join(root, template));
+    const alive = (): boolean => false;
+    const store = await open(path.join(root, template), alive, template === 'mboxes' ? 'mbox' : 'maildir');
     const folder = await inbox(store);
     await Promise.all(
-      Array.from({ length: template === 'few' ? 4 : 1100 }, (_, index) =>
+      Array.from({ length: template === 'many' ? 1100 : 4 }, (_, index) =>
         put(folder, `m${index}`, { flags: index % 4, keywords: index === 0 ? ['k'] : [] }),
       ),
     );
@@ -185,6 +256,7 @@ beforeAll(async () => {
     const child = await store.createFolder('Other/child');
     await put(child, 'in child');
     await put(await other(store), 'in other', { keywords: ['k'] });
+    if (template === 'mixed') await store.convertFolder!('Other', 'mbox');
     await store.close();
   }
   StoppingWorld.install();
@@ -230,6 +302,7 @@ describe('killed before and after every change', () => {
       // The state before, then each that may come of it.
       for (const outcome of [undefined, ...operation.outcomes]) {
         const directory = await copyOf(template);
+        await operation.prepare?.(directory);
         let store = await open(directory);
         await operation.before?.(store);
         if (!outcome) known = await nextUids(store);
@@ -245,6 +318,7 @@ describe('killed before and after every change', () => {
       for (const when of ['before', 'after'] as const) {
         for (let at = 1; ; at++) {
           const directory = await copyOf(template);
+          await operation.prepare?.(directory);
           const world = new StoppingWorld({ at, when });
           let acknowledged = false;
           await world.run(async () => {
@@ -305,5 +379,6 @@ async function expectWhole(
     expect((await inbox(store)).uidNext).toBeGreaterThanOrEqual(given);
     await store.close();
     await rm(path.join(directory, 'Maildir', indexName), { force: true });
+    await rm(path.join(directory, 'mbox/INBOX', mboxIndexName), { force: true });
   }
 }

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { openStore } from '../../../backend/store/open-store.ts';
-import type { Folder, Guard, Store, StoreLimits } from '../../../backend/store/store.ts';
+import type { Folder, FolderFormat, Guard, Store, StoreLimits } from '../../../backend/store/store.ts';
 import { silentLog } from '../../../base/log.ts';
 
 export const limits: StoreLimits = {
@@ -18,11 +18,17 @@ export const limits: StoreLimits = {
 export interface Bench {
   readonly directory: string;
   /** The next opening is by a new owner, unless told the epoch. */
-  open(options?: { epoch?: number; guard?: Guard; limits?: Partial<StoreLimits> }): Promise<Store>;
+  open(options?: {
+    epoch?: number;
+    guard?: Guard;
+    limits?: Partial<StoreLimits>;
+    format?: FolderFormat;
+  }): Promise<Store>;
   remove(): Promise<void>;
 }
 
-export async function makeBench(): Promise<Bench> {
+/** @param format  Of folders that are created. */
+export async function makeBench(format: FolderFormat = 'maildir'): Promise<Bench> {
   const directory = await mkdtemp(path.join(tmpdir(), 'postern-store-'));
   let epoch = 0;
   return {
@@ -34,6 +40,7 @@ export async function makeBench(): Promise<Bench> {
         limits: { ...limits, ...options.limits },
         log: silentLog,
         dirsync: true,
+        format: options.format ?? format,
       }),
     remove: () => rm(directory, { recursive: true, force: true }),
   };
