@@ -3,7 +3,7 @@
  * much of it there is now. Keys come from clients (networks, account names), so
  * their number is bounded here, once, for every plugin.
  */
-import type { Gauge, WindowCounter } from '../plugins/api.ts';
+import type { Gauge, TokenBuckets, WindowCounter } from '../plugins/api.ts';
 
 /** Keys one counter remembers; past it the key that was added to longest ago is forgotten. */
 export const counterKeysMax = 50_000;
@@ -55,6 +55,36 @@ export function windowCounter(
       const sum = steps.counts.reduce((total, count) => total + count, 0);
       if (sum === 0) known.delete(name);
       return sum;
+    },
+  };
+}
+
+/**
+ * Token buckets by key, each full at first.
+ * @param now  A clock in ms that never steps back.
+ */
+export function tokenBuckets(
+  rate: { amount: number; perMs: number; burst: number },
+  now: () => number = () => performance.now(),
+  keysMax = counterKeysMax,
+): TokenBuckets {
+  const perMs = rate.amount / rate.perMs;
+  const known = new Map<string, { tokens: number; atMs: number }>();
+  return {
+    take(key, amount = 1) {
+      const name = key.slice(0, counterKeyCharsMax);
+      const nowMs = now();
+      const bucket = known.get(name) ?? { tokens: rate.burst, atMs: nowMs };
+      bucket.tokens = Math.min(rate.burst, bucket.tokens + (nowMs - bucket.atMs) * perMs);
+      bucket.atMs = nowMs;
+      // The one that was used longest ago is the first to be forgotten, and the likeliest to be full again.
+      known.delete(name);
+      if (known.size >= keysMax) known.delete(known.keys().next().value!);
+      known.set(name, bucket);
+      if (bucket.tokens < amount)
+        return perMs === 0 ? Number.POSITIVE_INFINITY : (amount - bucket.tokens) / perMs;
+      bucket.tokens -= amount;
+      return 0;
     },
   };
 }

@@ -1,8 +1,8 @@
 /** What the chain lends its plugins: counters they share, a queue, a log with their name, metrics. */
 import type { Log } from '../../base/log.ts';
-import type { Gauge, PluginHost, WindowCounter } from '../plugins/api.ts';
+import type { Gauge, PluginHost, TokenBuckets, WindowCounter } from '../plugins/api.ts';
 import type { ChainMetrics } from './chain.ts';
-import { gauge, windowCounter } from './counters.ts';
+import { gauge, tokenBuckets, windowCounter } from './counters.ts';
 import { openQueue } from './queue.ts';
 
 /** Names of counters, of gauges, and of metrics of one plugin. */
@@ -16,12 +16,14 @@ export function openHost(options: {
 }): (plugin: string) => PluginHost {
   const counters = new Map<string, WindowCounter>();
   const gauges = new Map<string, Gauge>();
+  const buckets = new Map<string, TokenBuckets>();
   return (plugin) => {
     const metricNames = new Set<string>();
     const log = options.log.child({ plugin });
     return {
       countWithin: (name, windowMs) => once(counters, name, () => windowCounter(windowMs)),
       gauge: (name) => once(gauges, name, () => gauge()),
+      buckets: (name, rate) => once(buckets, name, () => tokenBuckets(rate)),
       queue: openQueue,
       log: {
         info: (facts, text) => log.info(facts, text),

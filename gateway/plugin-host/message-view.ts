@@ -6,6 +6,8 @@
 import type { Readable } from 'node:stream';
 import type { Message } from '../plugins/api.ts';
 
+const overWords = 'the question was answered or given up: its message can no longer be read';
+
 export function viewOf(message: Message): { message: Message; close(): void } {
   const streams = new Set<Readable>();
   let closed = false;
@@ -14,8 +16,12 @@ export function viewOf(message: Message): { message: Message; close(): void } {
     size: message.size,
     header: (name) => message.header(name),
     names: () => message.names(),
+    parts() {
+      if (closed) throw new Error(overWords);
+      return message.parts();
+    },
     stream() {
-      if (closed) throw new Error('the question was answered or given up: its message can no longer be read');
+      if (closed) throw new Error(overWords);
       const stream = message.stream();
       streams.add(stream);
       stream.once('close', () => streams.delete(stream));

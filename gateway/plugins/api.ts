@@ -120,9 +120,28 @@ export interface MessageHeader {
   names(): readonly string[];
 }
 
+/** A part of a message that holds no other parts: a text, an attachment. Parts of messages inside are there too. */
+export interface MessagePart {
+  /** As IMAP numbers it (RFC 9051 6.4.5): `1.2`. */
+  readonly path: string;
+  /** Lower case: `text/html`. What the sender says, not what it is. */
+  readonly type: string;
+  /** Decoded, without control characters; empty when it has none. */
+  readonly fileName: string;
+  readonly disposition: 'inline' | 'attachment' | '';
+  /** Bytes as they stand in the message, before decoding. */
+  readonly encodedBytes: number;
+  /** Its beginning, decoded from base64 or quoted-printable. */
+  bytes(bytesMax: number): Promise<Buffer>;
+  /** Its beginning as text. */
+  text(bytesMax: number): Promise<string>;
+}
+
 /** A whole message as received, before our own headers. Bytes have CRLF line ends and no dot-stuffing. */
 export interface Message extends MessageHeader {
   readonly size: number;
+  /** Its parts, in order, at most 1,000; read once for all plugins. */
+  parts(): Promise<readonly MessagePart[]>;
   /** A new stream from the first byte; several plugins may read side by side. */
   stream(): Readable;
 }
@@ -177,11 +196,19 @@ export interface Gauge {
   of(key: string): number;
 }
 
+/** Tokens per key: so many flow in over time, so many can be saved up. */
+export interface TokenBuckets {
+  /** @returns 0 when `amount` was taken; else the ms until it could be, and nothing is taken. */
+  take(key: string, amount?: number): number;
+}
+
 /** What the host lends a plugin. */
 export interface PluginHost {
   /** Same name, same counter: plugins may share one. */
   countWithin(name: string, windowMs: number): WindowCounter;
   gauge(name: string): Gauge;
+  /** Same name, same buckets. @param rate  `amount` tokens flow in within `perMs`; `burst` can be saved up. */
+  buckets(name: string, rate: { amount: number; perMs: number; burst: number }): TokenBuckets;
   /**
    * Runs work at most `runningMax` at a time, in order; rejects at once (`busy`) when `waitingMax` are waiting.
    * For scanners, which take only so many messages side by side.

@@ -7,6 +7,7 @@
 import { isFault } from '../../base/fault.ts';
 import type { Address } from '../../cluster-protocol/ids.ts';
 import type { ChainVerdict } from '../plugin-host/chain.ts';
+import { messageParts } from '../plugin-host/message-parts.ts';
 import type { Envelope, FieldMatch, Message, MessageHeader, Question } from '../plugins/api.ts';
 import type { MutableSession } from '../session/session.ts';
 import { replyForAnswers } from './delivery.ts';
@@ -132,9 +133,14 @@ export class MailDelivery {
     const envelope: Envelope = { from, to: recipients };
     const size = spool.size;
     if (door.chain.wants('message')) {
+      let parts: ReturnType<Message['parts']> | undefined;
       const message: Message = {
         ...this.#headerView(this.#header),
         size,
+        parts: () => {
+          parts ??= messageParts(spool);
+          return parts;
+        },
         stream: () => spool.stream(),
       };
       const refusal = this.#judge('message', await door.chain.ask('message', session, message));

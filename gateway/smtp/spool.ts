@@ -117,6 +117,27 @@ export class Spool {
     return this.#file === undefined ? [...this.#memory] : this.#readFile(this.#file);
   }
 
+  /** Bytes `start` (inclusive) to `end` (exclusive, clamped to what is there). After `complete`. */
+  async read(start: number, end: number): Promise<Buffer> {
+    const stop = Math.min(end, this.size);
+    if (stop <= start) return nothing;
+    if (this.#file === undefined) return cut(this.#memory, start, stop);
+    if (this.#dropped) throw new Fault('bug', 'the message was dropped before it was read');
+    this.#readers += 1;
+    try {
+      const { bytesRead, buffer } = await this.#file.read(
+        Buffer.allocUnsafe(stop - start),
+        0,
+        stop - start,
+        start,
+      );
+      return buffer.subarray(0, bytesRead);
+    } finally {
+      this.#readers -= 1;
+      this.#closeWhenUnused();
+    }
+  }
+
   stream(): Readable {
     return Readable.from(this.chunks(), { objectMode: false });
   }
@@ -226,6 +247,19 @@ export class Spool {
 }
 
 const nothing = Buffer.alloc(0);
+
+/** Bytes `start` to `end` of pieces that stand one after the other. */
+function cut(pieces: readonly Buffer[], start: number, end: number): Buffer {
+  const found: Buffer[] = [];
+  let at = 0;
+  for (const piece of pieces) {
+    if (at >= end) break;
+    const next = at + piece.length;
+    if (next > start) found.push(piece.subarray(Math.max(0, start - at), Math.min(piece.length, end - at)));
+    at = next;
+  }
+  return found.length === 1 ? found[0]! : Buffer.concat(found);
+}
 
 function sum(buffers: readonly Buffer[]): number {
   let bytes = 0;

@@ -64,9 +64,18 @@ export const rules: Readonly<Record<string, (source: Source) => Omit<Breach, 'ru
     if (other === undefined) return [];
     return found(file, text, (target) => target.startsWith(other));
   },
-  'plugins import gateway/plugins/api.ts and nothing else of ours': ({ file, text }) => {
+  'plugins import gateway/plugins/api.ts, files of a folder of their own, and nothing else of ours': ({
+    file,
+    text,
+  }) => {
     if (!file.startsWith('gateway/plugins/') || file === 'gateway/plugins/api.ts') return [];
-    return found(file, text, (target, own) => own && target !== 'gateway/plugins/api.ts');
+    const [, name = ''] = /^gateway\/plugins\/([a-z0-9-]+)[./]/.exec(file) ?? [];
+    const folder = `gateway/plugins/${name}/`;
+    return found(
+      file,
+      text,
+      (target, own) => own && target !== 'gateway/plugins/api.ts' && !target.startsWith(folder),
+    );
   },
   'the plugin API imports nothing of ours but types': ({ file, text }) => {
     if (file !== 'gateway/plugins/api.ts') return [];

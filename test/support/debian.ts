@@ -35,6 +35,8 @@ const needed: Readonly<Record<string, string>> = {
   'php-cli': 'php',
   procmail: 'procmail',
   chromium: 'chromium',
+  'dnsmasq-base': 'dnsmasq',
+  rspamd: 'rspamd',
 };
 
 /** swaks speaks TLS with this; it has no program of its own. */

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import type { PluginEntry } from '../../../base/config-file.ts';
 import type { Log } from '../../../base/log.ts';
+import { messageParts } from '../../../gateway/plugin-host/message-parts.ts';
 import type { Message, Session, Wire } from '../../../gateway/plugins/api.ts';
 import {
   headerExtent,
@@ -40,6 +41,7 @@ export function message(text: string | Buffer, opened: Readable[] = []): Message
     size: bytes.length,
     header: (name) => valuesOf(bytes.subarray(0, headerExtent(bytes)), name),
     names: () => namesOf(bytes.subarray(0, headerExtent(bytes))),
+    parts: () => messageParts({ size: bytes.length, read: async (start, end) => bytes.subarray(start, end) }),
     stream() {
       const chunks: Buffer[] = [];
       for (let at = 0; at < bytes.length; at += 65536) chunks.push(bytes.subarray(at, at + 65536));
