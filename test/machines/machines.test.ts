@@ -76,4 +76,38 @@ describe('two machines', () => {
       (await status('m2')).members.every(({ shards }) => shards === undefined || shards === 2048),
     );
   }, 60_000);
+
+  test('do what an admin wants, asked at either', async () => {
+    const [one, two] = cluster.machines as [(typeof cluster.machines)[0], (typeof cluster.machines)[0]];
+    await one.command(['cluster', 'drain', 'm2-backend-1', '--wait']);
+    const drained = (await status('m2')).members.find(({ id }) => id === 'm2-backend-1');
+    expect(drained).toMatchObject({ registered: true, shards: 0 });
+    expect(await two.command(['cluster', 'safe-to-stop', 'm2-backend-1'])).toMatch(/^safe: /);
+    await two.command(['cluster', 'undrain', 'm2-backend-1']);
+    await two.command(['cluster', 'pin', cluster.account.address, 'm2-backend-1']);
+    await waitFor('the account to move', async () =>
+      /^owner +m2-backend-1$/m.test(await one.command(['cluster', 'why', cluster.account.address])),
+    );
+    for (const machine of cluster.machines) await cluster.answering(machine);
+    await one.command(['settings', 'set', 'account.sessions_max', '77']);
+    await waitFor('the setting at both', async () => {
+      const lines = [...(await one.logs()), ...(await two.logs())];
+      const members = lines.filter(({ msg }) => msg === 'settings changed').map(({ member }) => member);
+      return members.includes('m1-backend-1') && members.includes('m2-backend-1');
+    });
+    expect(await two.command(['settings', 'show'])).toMatch(/^account\.sessions_max = 77 /m);
+    expect(await two.command(['ban', 'add', '127.0.0.9'])).toMatch(/^127\.0\.0\.9\/32 is banned/);
+    expect(await one.command(['cluster', 'history'])).toMatch(
+      /drain m2-backend-1[\s\S]*ban 127\.0\.0\.9\/32/,
+    );
+  }, 60_000);
+
+  test('give what they have to the others before they stop', async () => {
+    const [one, two] = cluster.machines as [(typeof cluster.machines)[0], (typeof cluster.machines)[0]];
+    await two.stop();
+    const given = (await two.logs()).filter(({ msg }) => msg === 'shards given away before the end');
+    expect(given).toMatchObject([{ left: 0 }]);
+    expect((await status('m1')).freeShards).toBe(0);
+    await cluster.answering(one);
+  }, 60_000);
 });
