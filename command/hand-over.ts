@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../base/log.ts';
 import type { MemberId } from '../cluster-protocol/ids.ts';
 import type { Registry } from '../cluster-protocol/registry.ts';
-import { type DrainWish, wishKey } from '../cluster-protocol/wishes.ts';
+import { type DrainWish, isDrained, wishKey } from '../cluster-protocol/wishes.ts';
 import { comingTo, heldBy, readFacts, takers } from './cluster-facts.ts';
 
 const lookEveryMs = 50;
@@ -33,11 +33,15 @@ export async function handOver(
   if (takers(facts).every((id) => members.includes(id))) return { left: 0, alone: true };
   for (const member of members) {
     const record = facts.members.get(member);
-    if (record === undefined || facts.wishes.drains.has(member)) continue;
+    if (record === undefined || isDrained(facts.wishes, member, record.incarnation)) continue;
     const wish: DrainWish = { by, atMs: Date.now(), incarnation: record.incarnation };
     const key = wishKey.drain(member);
-    // An admin's own drain stays as it is.
-    await registry.transact([{ key, is: 'absent' }], [{ put: key, value: JSON.stringify(wish) }]);
+    const before = await registry.get(key);
+    // What stands there is for an earlier start, of which nobody lived to take it back; an admin who comes in between wins.
+    await registry.transact(
+      [before === undefined ? { key, is: 'absent' } : { key, is: 'at', revision: before.revision }],
+      [{ put: key, value: JSON.stringify(wish) }],
+    );
   }
   for (;;) {
     const now = await readFacts(registry);
