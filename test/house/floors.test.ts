@@ -64,12 +64,12 @@ describe('a made-up house', () => {
       `${head}type A = import('../gateway/a.ts').A;`,
     ],
     [
-      'plugins import gateway/plugins/api.ts and nothing else of ours',
+      'plugins import gateway/plugins/api.ts, files of a folder of their own, and nothing else of ours',
       'gateway/plugins/x.ts',
       `${head}import { Fault } from '../../base/fault.ts';`,
     ],
     [
-      'plugins import gateway/plugins/api.ts and nothing else of ours',
+      'plugins import gateway/plugins/api.ts, files of a folder of their own, and nothing else of ours',
       'gateway/plugins/x.ts',
       `${head}import { a } from './y.ts';`,
     ],
