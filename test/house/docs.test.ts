@@ -82,6 +82,7 @@ describe('links and names', () => {
       'PluginDefinition',
       'Message',
       'MessageHeader',
+      'MessagePart',
       'Verdict',
     ].flatMap(members);
     expect(words.length).toBeGreaterThan(25);

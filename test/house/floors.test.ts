@@ -106,6 +106,11 @@ describe('a made-up house', () => {
       'gateway/plugins/x.ts',
       `${head}import net from 'node:net';\nimport { pass } from './api.ts';\nimport Clam from 'clamscan';`,
     ],
+    ['gateway/plugins/x.ts', `${head}import { a } from './x/a.ts';`],
+    [
+      'gateway/plugins/x/a.ts',
+      `${head}import { b } from './b.ts';\nimport type { Message } from '../api.ts';`,
+    ],
     ['cluster-protocol/registry/x.ts', `${head}import net from 'node:net';`],
     ['cluster-protocol/x.ts', `${head}import type { Socket } from 'node:net';`],
     [
