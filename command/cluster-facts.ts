@@ -66,6 +66,15 @@ export function takers(facts: ClusterFacts, except?: MemberId): MemberId[] {
     .map(({ id }) => id);
 }
 
+/** @throws {Fault} `not-allowed` when nobody would take shards but this one. */
+export function needOtherTaker(facts: ClusterFacts, member: MemberId): void {
+  if (takers(facts, member).length > 0) return;
+  throw new Fault(
+    'not-allowed',
+    `${member} is the only backend that takes shards; start another, or undrain one, before it is drained`,
+  );
+}
+
 export interface Held {
   readonly shards: number;
   readonly pins: number;

@@ -17,9 +17,9 @@ import {
   comingTo,
   heldBy,
   needBackend,
+  needOtherTaker,
   readFacts,
   safeToStop,
-  takers,
   whyThere,
 } from './cluster-facts.ts';
 import type { ClusterRequest } from './cluster-requests.ts';
@@ -51,11 +51,7 @@ export async function performCluster(
     case 'cluster-drain': {
       const { member, by } = request;
       needBackend(facts, member);
-      if (takers(facts, member).length === 0)
-        throw new Fault(
-          'not-allowed',
-          `${member} is the only backend that takes shards; start another, or undrain one, before it is drained`,
-        );
+      needOtherTaker(facts, member);
       const value = JSON.stringify({ by, atMs: Date.now() });
       await changeAndRecord(
         registry,

@@ -15,6 +15,8 @@ import {
   readHistory,
 } from '../cluster-protocol/change-history.ts';
 import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
+import { wishKey } from '../cluster-protocol/wishes.ts';
+import { needOtherTaker, readFacts } from './cluster-facts.ts';
 import { type Configuration, checkFile, settingsTables } from './configuration.ts';
 import type { SettingsRequest } from './settings-requests.ts';
 
@@ -200,6 +202,8 @@ async function revert(number: number, by: string, options: SettingsWorkOptions):
   const { key, before, after } = change;
   if (before !== undefined && key.startsWith(registryKey.settingPrefix))
     await checkValue(key.slice(registryKey.settingPrefix.length), JSON.parse(before), options);
+  if (before !== undefined && key.startsWith(wishKey.drain('')))
+    needOtherTaker(await readFacts(registry), key.slice(wishKey.drain('').length));
   if (before === undefined && key.startsWith(registryKey.domainPrefix))
     await options.needEmptyDomain(key.slice(registryKey.domainPrefix.length));
   const done = await changeAndRecord(
