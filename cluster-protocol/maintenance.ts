@@ -11,7 +11,9 @@ export type MaintenanceTask =
   | { readonly kind: 'adopt'; readonly directory: string }
   /** Leaves the Maildir for Dovecot, and the account unused until `resume`. */
   | { readonly kind: 'release' }
-  | { readonly kind: 'resume' };
+  | { readonly kind: 'resume' }
+  /** Keeps the messages of a folder, or of all, in the other format. */
+  | { readonly kind: 'convert'; readonly folder?: string; readonly to: 'maildir' | 'mbox' };
 
 const pathBytesMax = 4095;
 
@@ -30,6 +32,15 @@ export function maintenanceTask(raw: unknown): MaintenanceTask {
         !directory.includes('\0');
       if (!good) throw new Fault('bad-syntax', 'the directory is not an absolute path');
       return { kind: 'adopt', directory };
+    }
+    case 'convert': {
+      const { folder, to } = fields;
+      if (to !== 'maildir' && to !== 'mbox')
+        throw new Fault('bad-syntax', 'there are the formats "maildir" and "mbox"');
+      if (folder === undefined) return { kind: 'convert', to };
+      if (typeof folder !== 'string' || Buffer.byteLength(folder) > pathBytesMax)
+        throw new Fault('bad-syntax', 'the folder is not a name');
+      return { kind: 'convert', to, folder };
     }
     case 'release':
     case 'resume':

@@ -1,5 +1,6 @@
-/** `postern account adopt`, `check`, `release`, `resume`, and the adopting part of `account add`. */
+/** `postern account adopt`, `check`, `convert`, `release`, `resume`, and the adopting part of `account add`. */
 import path from 'node:path';
+import { Fault } from '../base/fault.ts';
 import type { MaintenanceTask } from '../cluster-protocol/maintenance.ts';
 import { askCluster } from './admin-client.ts';
 import { type CommandCall, exitCode } from './command.ts';
@@ -68,6 +69,24 @@ export async function check(call: CommandCall): Promise<number> {
 function lineOf({ kind, folder, file, text, repaired }: Finding): string {
   const where = file ?? (folder === '' ? 'account' : folder);
   return `${kind === 'damage' ? 'DAMAGE' : 'note  '} ${where}: ${text}${repaired === undefined ? '' : ` (${repaired})`}`;
+}
+
+export async function convert(call: CommandCall): Promise<number> {
+  const address = call.positionals[0]!;
+  const { to, folder } = call.values;
+  if (to !== 'maildir' && to !== 'mbox') {
+    throw new Fault('bad-argument', 'say which format: --to maildir, or --to mbox');
+  }
+  const report = await ask<{ folders: readonly { name: string; messages: number; converted: boolean }[] }>(
+    call,
+    address,
+    { kind: 'convert', to, ...(typeof folder === 'string' ? { folder } : {}) },
+  );
+  const lines = report.folders.map(({ name, messages, converted }) =>
+    converted ? `${name}: ${messages} messages, now ${to}\n` : `${name}: was ${to} already\n`,
+  );
+  call.print({ address, to, ...report }, lines.join(''));
+  return exitCode.done;
 }
 
 export async function release(call: CommandCall): Promise<number> {

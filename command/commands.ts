@@ -115,6 +115,22 @@ export const commands: readonly Command[] = [
     run: async (call) => (await import('./account-maintenance.ts')).check(call),
   },
   {
+    words: ['account', 'convert'],
+    summary:
+      'Keep the messages of an account, or of one folder, as Maildir or mbox. Its sessions are ended first.',
+    more: 'UIDs, UIDVALIDITY, flags, keywords, dates, sequences, email ids and the unique ids of POP3 stay. A crash leaves each folder in one format, whole.',
+    positionals: address,
+    options: {
+      folder: {
+        type: 'string',
+        value: 'NAME',
+        doc: 'Only this folder, as "Archive/2024"; all of them unless told.',
+      },
+      to: { type: 'string', value: 'FORMAT', doc: '"maildir" or "mbox".' },
+    },
+    run: async (call) => (await import('./account-maintenance.ts')).convert(call),
+  },
+  {
     words: ['account', 'release'],
     summary:
       'Leave an account to Dovecot: write its UID list and keywords, and use it no more until "account resume".',

@@ -3,7 +3,16 @@ import { randomBytes } from 'node:crypto';
 import { lstat, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { errnoOf, Fault } from '../../base/fault.ts';
-import { listDirectory, renameFile, storageFault, syncDirectory } from '../store/files.ts';
+import {
+  listDirectory,
+  removeTree,
+  renameFile,
+  statFile,
+  storageFault,
+  syncDirectory,
+} from '../store/files.ts';
+import { rootOf } from '../store/folder-entry.ts';
+import { mboxName } from '../store/mbox/mbox-file.ts';
 
 /**
  * @param root  The storage root.
@@ -15,7 +24,7 @@ import { listDirectory, renameFile, storageFault, syncDirectory } from '../store
 export async function adoptMaildir(root: string, account: string, from: string): Promise<void> {
   const source = await maildirAt(root, from);
   const target = path.join(account, 'Maildir');
-  if (!(await isEmpty(target))) {
+  if (!(await isEmpty(target)) || (await mboxesWithMail(account))) {
     throw new Fault('already-exists', 'the account has mail already; adopt into an account without any');
   }
   const aside = path.join(account, `deleted-folder-${randomBytes(8).toString('hex')}`);
@@ -23,6 +32,7 @@ export async function adoptMaildir(root: string, account: string, from: string):
     await renameFile(target, aside).catch((error: unknown) => {
       if (errnoOf(error) !== 'ENOENT') throw error;
     });
+    await removeTree(rootOf(account, 'mbox'));
     await renameFile(source, target);
     await syncDirectory(account);
     await syncDirectory(path.dirname(source));
@@ -59,6 +69,16 @@ async function maildirAt(root: string, from: string): Promise<string> {
     throw new Fault('bad-argument', `${from} belongs to the storage root itself`);
   }
   return source;
+}
+
+/** An mbox folder without a message would stand in the way of the INBOX that comes; one with messages is mail. */
+async function mboxesWithMail(account: string): Promise<boolean> {
+  const root = rootOf(account, 'mbox');
+  for (const folder of await namesIn(root)) {
+    const stats = await statFile(path.join(root, folder, mboxName)).catch(() => undefined);
+    if (stats && stats.size > 0) return true;
+  }
+  return false;
 }
 
 /** No message and no folder with one. */

@@ -1,4 +1,4 @@
-/** Work on a whole account while nobody has it open: check, adopt, release, resume. */
+/** Work on a whole account while nobody has it open: check, adopt, convert, release, resume. */
 import { Fault } from '../../base/fault.ts';
 import type { MaintenanceTask } from '../../cluster-protocol/maintenance.ts';
 import { checkAccount } from '../store/check/check-account.ts';
@@ -37,12 +37,37 @@ export async function maintain(account: ClosedAccount, task: MaintenanceTask): P
     case 'adopt':
       await adoptMaildir(root, directory, task.directory);
       return summaryOf(account);
+    case 'convert':
+      return convert(account, task);
     case 'release': {
       const report = await handBack(() => account.open(), guard);
       guard.assert();
       await markHandedBack(directory, new Date());
       return report;
     }
+  }
+}
+
+/** Folder after folder: what was done stays done when one of them cannot be converted. */
+async function convert(
+  account: ClosedAccount,
+  { folder, to }: Extract<MaintenanceTask, { kind: 'convert' }>,
+): Promise<{ folders: readonly { name: string; messages: number; converted: boolean }[] }> {
+  const store = await account.open();
+  try {
+    const names =
+      folder === undefined ? store.listFolders().filter((one) => one.selectable) : [{ name: folder }];
+    const done = [];
+    for (const { name } of names) {
+      const before = await store.folder(name);
+      const known = store.listFolders().find((one) => one.name === before.name);
+      const converted = known?.format !== to;
+      if (converted) await store.convertFolder?.(name, to);
+      done.push({ name: before.name, messages: (await store.folder(name)).count, converted });
+    }
+    return { folders: done };
+  } finally {
+    await store.close();
   }
 }
 

@@ -63,7 +63,7 @@ export async function convertFolder(
     await host.journal.append(record);
     host.guard.assert();
     await finishConversion(accountDirectory, record, host.log);
-    await host.journal.append({ t: 'converted' });
+    await host.journal.append({ t: 'converted' }, ...cleanRecords(folder));
     host.guard.assert();
   });
   return [...folder.state.snapshot(folder.mailboxId), ...cleanRecords(folder)];

@@ -10,7 +10,7 @@ import {
   renameFile,
   replaceDurably,
 } from './files.ts';
-import { type FolderMeta, writeMeta } from './folder-meta.ts';
+import { type FolderMeta, metaName, writeMeta } from './folder-meta.ts';
 import { canonicalFolderName, compareFolderNames, directoryOf, parentsOf } from './folder-name.ts';
 import type { JournalRecord } from './journal-records.ts';
 import { mboxName } from './mbox/mbox-file.ts';
@@ -135,7 +135,7 @@ export async function isFolder(directory: string, format: FolderFormat): Promise
 /** What is in `Maildir/`, which is made when there is none, and which folders are in `mbox/`, as in `FolderEntry`. */
 export async function listFolders(
   accountDirectory: string,
-): Promise<{ names: readonly string[]; mboxes: readonly string[]; isNew: boolean }> {
+): Promise<{ names: readonly string[]; mboxes: readonly string[]; isNew(): Promise<boolean> }> {
   const [maildir, mboxes] = await Promise.all(
     (['maildir', 'mbox'] as const).map((format) =>
       listDirectory(rootOf(accountDirectory, format)).catch((error: unknown): string[] => {
@@ -148,12 +148,14 @@ export async function listFolders(
   for (const name of ['cur', 'new', 'tmp']) {
     if (!names.includes(name)) await makeDirectories(path.join(rootOf(accountDirectory, 'maildir'), name));
   }
+  const isEmpty = async (name: string): Promise<boolean> =>
+    (await listDirectory(path.join(rootOf(accountDirectory, 'maildir'), name))).length === 0;
   return {
     names,
+    isNew: async () => !names.includes(metaName) && (await isEmpty('cur')) && (await isEmpty('new')),
     mboxes: mboxes!
       .filter((name) => name === 'INBOX' || name[0] === '.')
       .map((name) => (name === 'INBOX' ? '' : name)),
-    isNew: !names.includes('cur'),
   };
 }
 

@@ -101,7 +101,7 @@ export class FolderTree {
     ] as [FolderFormat, string][];
     const found: FolderEntry[] = [];
     // A new account, and its first folder is to be an mbox.
-    const makesInbox = isNew && this.#host.format === 'mbox' && !mboxes.includes('');
+    const makesInbox = this.#host.format === 'mbox' && !mboxes.includes('') && (await isNew());
     await eachAtOnce(directories, async ([format, directory]) => {
       const name =
         directory === '' ? 'INBOX' : folderOfDirectory(directory, this.#host.limits.folderNameBytesMax);

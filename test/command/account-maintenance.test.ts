@@ -49,6 +49,16 @@ test('a Maildir of Dovecot comes in with the account, is checked, repaired, rele
   const repaired = await cluster.command(['account', 'check', address, '--repair', '--json']);
   expect(JSON.parse(repaired)).toMatchObject({ address, damage: 1, repaired: 1 });
 
+  const refused = await cluster
+    .command(['account', 'convert', address, '--to', 'mh'])
+    .catch((error: Error) => error.message);
+  expect(refused).toContain('--to maildir, or --to mbox');
+  const convert = (to: string) =>
+    cluster.command(['account', 'convert', address, '--folder', 'INBOX', '--to', to]);
+  expect(await convert('mbox')).toBe('INBOX: 2 messages, now mbox\n');
+  expect(await convert('mbox')).toBe('INBOX: was mbox already\n');
+  expect(await convert('maildir')).toBe('INBOX: 2 messages, now maildir\n');
+
   expect(await cluster.command(['account', 'release', address])).toContain('released: 1 folders, 2 messages');
   const shown = await cluster.command(['account', 'show', address]).catch((error: Error) => error.message);
   expect(shown).toContain('the account is released');

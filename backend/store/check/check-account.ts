@@ -6,13 +6,15 @@
 import path from 'node:path';
 import { Fault } from '../../../base/fault.ts';
 import { listDirectory, readWhole, renameFile, storageFault, syncDirectory } from '../files.ts';
-import { isFolder } from '../folder-entry.ts';
+import { isFolder, listFolders } from '../folder-entry.ts';
 import { directoryOf, folderOfDirectory, spelledAnew } from '../folder-name.ts';
 import { readRecords } from '../journal-records.ts';
 import { type AccountReplay, sortRecords } from '../journal-replay.ts';
 import { MaildirFolder } from '../maildir-folder.ts';
+import { MboxFolder } from '../mbox/mbox-folder.ts';
 import type { Guard, Store, StoreLimits } from '../store.ts';
 import { checkFolder } from './check-folder.ts';
+import { checkMbox } from './check-mbox.ts';
 import type { CheckWays } from './check-message.ts';
 import { type Finding, Findings } from './finding.ts';
 import { Quarantine } from './quarantine.ts';
@@ -103,8 +105,21 @@ async function checkFolders(
   const names = (await listDirectory(maildir)).filter((name) => name[0] === '.').sort();
   let folders = 0;
   let messages = 0;
+  const { mboxes } = await listFolders(directory);
+  for (const relative of mboxes) {
+    guard.assert();
+    const folder = relative === '' ? 'INBOX' : folderOfDirectory(relative, limits.folderNameBytesMax);
+    if (folder === undefined) {
+      const file = path.join('mbox', relative);
+      findings.add('not-a-folder', relative, 'is spelled as no folder name of this store', { file });
+      continue;
+    }
+    folders++;
+    messages += await checkMbox({ account: directory, folder, relative, replay, guard }, ways, findings);
+  }
   for (let relative of ['', ...names]) {
     guard.assert();
+    if (mboxes.includes(relative)) continue;
     let folder = relative === '' ? 'INBOX' : folderOfDirectory(relative, limits.folderNameBytesMax);
     if (relative !== '' && !(await isFolder(path.join(maildir, relative), 'maildir'))) continue;
     if (folder === undefined) {
@@ -139,6 +154,7 @@ async function checkIndex(account: AccountToCheck, findings: Findings): Promise<
       if (!selectable) continue;
       account.guard.assert();
       const folder = await store.folder(name);
+      if (folder instanceof MboxFolder) await folder.look();
       if (!(folder instanceof MaildirFolder)) continue;
       await folder.look();
       await folder.late.settled();

@@ -20,6 +20,7 @@ export const findingKinds = {
   'uid-twice': 'damage',
   'uid-beyond': 'damage',
   'removal-pending': 'note',
+  'rewrite-pending': 'note',
   'not-a-file': 'damage',
   unreadable: 'damage',
   'message-empty': 'damage',

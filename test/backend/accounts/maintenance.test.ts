@@ -102,6 +102,38 @@ test('a Maildir of Dovecot is adopted by a rename, used, released to Dovecot and
   }
 });
 
+test('an account is converted to mbox and back, a folder or all; POP3 ids and everything else stay', async () => {
+  let account = await accounts.open(demo);
+  await account.store.createFolder('Work');
+  await put(await account.store.folder('INBOX'), 'Subject: a\r\n\r\nFrom x\r\n', { flags: 1 });
+  await put(await account.store.folder('Work'), 'Subject: b\r\n\r\n', { keywords: ['k'] });
+  const before = await seeAll(account.store);
+  account.release();
+  await expect(
+    accounts.maintain(demo, { kind: 'convert', to: 'mbox', folder: 'Nowhere' }),
+  ).rejects.toMatchObject({ code: 'no-such-folder' });
+  expect(await accounts.maintain(demo, { kind: 'convert', to: 'mbox', folder: 'Work' })).toEqual({
+    folders: [{ name: 'Work', messages: 1, converted: true }],
+  });
+  expect(account.ended.aborted).toBe(true);
+  for (const to of ['mbox', 'maildir'] as const) {
+    await accounts.maintain(demo, { kind: 'convert', to });
+    account = await accounts.open(demo);
+    expect(account.store.listFolders().map((folder) => folder.format)).toEqual([to, to]);
+    expect(await seeAll(account.store)).toEqual(before);
+    account.release();
+    expect(await accounts.maintain(demo, { kind: 'check', deep: true, repair: false })).toMatchObject({
+      folders: 2,
+      messages: 2,
+      damage: 0,
+    });
+    if (to === 'mbox') {
+      const release = accounts.maintain(demo, { kind: 'release' });
+      await expect(release).rejects.toMatchObject({ code: 'bad-argument' });
+    }
+  }
+});
+
 test('what cannot be adopted is refused, and is where it was', async () => {
   const old = await makeMaildir('old', 2);
   await mkdir(path.join(root, 'nothing'));
