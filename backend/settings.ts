@@ -18,6 +18,11 @@ export const backendSettings = {
     choices: ['maildir', 'mbox'],
     doc: 'How new folders keep their messages: a file for each, or one for all. Folders that are there keep theirs.',
   },
+  'storage.intake': {
+    kind: 'flag',
+    default: true,
+    doc: 'Put messages of up to 256 KiB in a log shared by all accounts of a backend first; their files follow within seconds. Off: each waits for a file of its own.',
+  },
   'backend.count': {
     kind: 'count',
     default: 1,

@@ -65,7 +65,7 @@ async function maildirAt(root: string, from: string): Promise<string> {
   }
   if (!names.includes('cur')) throw new Fault('bad-argument', `${from} is not a Maildir: it has no "cur"`);
   const inside = path.relative(await realpath(root), source);
-  if (inside === '' || /^(?:domains|removed|new)(?:\/|$)/.test(inside)) {
+  if (inside === '' || /^(?:domains|removed|new|intake)(?:\/|$)/.test(inside)) {
     throw new Fault('bad-argument', `${from} belongs to the storage root itself`);
   }
   return source;

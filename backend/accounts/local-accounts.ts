@@ -13,6 +13,8 @@ import type { MaintenanceTask } from '../../cluster-protocol/maintenance.ts';
 import type { BackendSettings } from '../settings.ts';
 import { takeFence } from '../store/fence.ts';
 import { isHandedBack } from '../store/handed-back.ts';
+import { Intake } from '../store/intake/intake.ts';
+import { IntakeReader } from '../store/intake/intake-reader.ts';
 import { Lane } from '../store/lane.ts';
 import { openStore } from '../store/open-store.ts';
 import type { Guard, Store, StoreLimits } from '../store/store.ts';
@@ -65,24 +67,47 @@ export async function openAccounts(options: AccountsOptions): Promise<Accounts &
   // A root that has lost its mark is not the storage any more (DESIGN section 2, invariant 7).
   const mark = path.join(options.root, 'cluster.json');
   const marked = await exists(mark);
-  return new LocalAccounts(options, async () => {
+  const intakeRoot = path.join(options.root, 'intake');
+  const live = options.settings['storage.intake'] ? await openIntake(intakeRoot, options.log) : undefined;
+  const intake = { reader: new IntakeReader(intakeRoot, options.log), live };
+  return new LocalAccounts(options, intake, async () => {
     if (marked && !(await exists(mark))) {
       throw new Fault('storage-failed', 'the storage root is not there', { detail: { root: options.root } });
     }
   });
 }
 
+interface AccountsIntake {
+  readonly reader: IntakeReader;
+  readonly live: Intake | undefined;
+}
+
+/** Without an intake every message goes to its file at once: slower, and a full disk can still be read. */
+async function openIntake(root: string, log: Log): Promise<Intake | undefined> {
+  try {
+    return await Intake.open(root, log);
+  } catch (error) {
+    log.error(
+      { event: 'intake-not-opened', err: error },
+      'there is no intake log; messages go to their files at once',
+    );
+    return undefined;
+  }
+}
+
 class LocalAccounts implements Accounts {
   readonly #options: AccountsOptions;
+  readonly #intake: AccountsIntake;
   readonly #known: KnownAccounts;
   readonly #open: OpenAccounts;
   readonly #logins: Logins;
   /** Changes of account files that are under way. */
   readonly #changes = new Map<Address, Lane>();
 
-  constructor(options: AccountsOptions, confirmAbsent: () => Promise<void>) {
+  constructor(options: AccountsOptions, intake: AccountsIntake, confirmAbsent: () => Promise<void>) {
     const { settings, log, root } = options;
     this.#options = options;
+    this.#intake = intake;
     this.#known = new KnownAccounts(root, confirmAbsent);
     this.#logins = new Logins({
       rememberMs: settings['login.remember'],
@@ -286,8 +311,9 @@ class LocalAccounts implements Accounts {
     this.#known.forgetAll(leaving);
   }
 
-  close(): Promise<void> {
-    return this.leave(() => true, 'this server is going down');
+  async close(): Promise<void> {
+    await this.leave(() => true, 'this server is going down');
+    await this.#intake.live?.close();
   }
 
   /** @throws {Fault} `not-owner`, `lease-lost` */
@@ -318,6 +344,7 @@ class LocalAccounts implements Accounts {
       log: log.child({ account: address }),
       dirsync: settings['storage.dirsync'],
       format: settings['storage.format'],
+      intake: { ...this.#intake, account: address },
       ...(settings['search.index']
         ? { search: { indexBytesMax: settings['search.index_bytes_max'] || Number.POSITIVE_INFINITY } }
         : {}),

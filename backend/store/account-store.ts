@@ -10,6 +10,7 @@ import { DeliveryKeys } from './delivery-keys.ts';
 import { eachAtOnce, storageFault } from './files.ts';
 import { keyKeptSeconds } from './folder-state.ts';
 import { FolderTree } from './folder-tree.ts';
+import { AccountIntake } from './intake/account-intake.ts';
 import type { Journal } from './journal.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { AccountReplay } from './journal-replay.ts';
@@ -38,6 +39,7 @@ export class AccountStore implements Store, StoreHost {
   readonly journal: Journal;
   readonly keys = new DeliveryKeys();
   readonly operations = new Operations();
+  readonly intake: AccountIntake | undefined;
   readonly usage = { bytes: 0, messages: 0 };
   readonly #directory: string;
   readonly #onBroken: ((fault: Fault) => void) | undefined;
@@ -57,6 +59,8 @@ export class AccountStore implements Store, StoreHost {
     this.dirsync = options.dirsync;
     this.format = options.format ?? 'maildir';
     this.journal = journal;
+    const { live, account = '' } = options.intake ?? {};
+    this.intake = live && new AccountIntake(live, account, journal);
     this.#onBroken = options.onBroken;
     const appender = new Appender(this);
     this.#tree = new FolderTree(this, options.directory, replay, journalWhole, (folder) =>
@@ -149,13 +153,17 @@ export class AccountStore implements Store, StoreHost {
     const folders = this.#tree.loaded();
     try {
       if (!this.#broken) {
+        const settled = (await this.intake?.finish(folders)) ?? [];
         await finishLateWork(folders);
-        await this.#sayClean(folders);
+        await this.#sayClean(folders, settled);
+        if (settled.length > 0) this.intake?.finished();
         await eachAtOnce(folders, (folder) => folder.saveIndex());
       }
     } catch (error) {
       this.log.warn({ event: 'close-unclean', err: error }, 'the account could not be closed cleanly');
     }
+    this.intake?.abandon();
+    for (const { pending } of folders) await pending.quiet();
     await Promise.allSettled(this.#background);
     await indexClosed;
     await this.journal.close();
@@ -228,10 +236,11 @@ export class AccountStore implements Store, StoreHost {
     }
   }
 
-  async #sayClean(folders: readonly StoredFolder[]): Promise<void> {
-    const records: JournalRecord[] = [];
+  async #sayClean(folders: readonly StoredFolder[], settled: readonly JournalRecord[]): Promise<void> {
+    const records: JournalRecord[] = [...settled];
     for (const folder of folders) {
       if (!folder.unclean || folder.removed || folder.late.behind) continue;
+      if (folder.pending.unsettled().length > 0) continue;
       // Names that show flags must be as durable as the record that says they do.
       await folder.syncShown();
       records.push(...cleanRecords(folder));
@@ -260,6 +269,7 @@ export class AccountStore implements Store, StoreHost {
     this.check();
     for (const folder of this.#tree.loaded()) {
       folder.late.showFlags([]);
+      await folder.pending.made();
       await folder.late.settled();
       // The old records are all that says what the names of such a folder do not.
       if (folder.late.behind) return;
@@ -269,6 +279,7 @@ export class AccountStore implements Store, StoreHost {
       epoch: this.guard.epoch,
       uidValidityLast: this.#tree.uidValidityLast,
       operations: this.operations.rows(),
+      intakes: this.intake?.marks() ?? [],
       orphans: this.keys.orphans(Math.floor(Date.now() / 1000) - keyKeptSeconds),
       entries: this.#tree.entries(),
     });

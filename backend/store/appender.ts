@@ -5,6 +5,7 @@
  */
 import { eachAtOnce, fullSync, renameFile, unlinkFile } from './files.ts';
 import type { Prepared, Publish } from './incoming.ts';
+import type { AccountIntake } from './intake/account-intake.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { MaildirFolder } from './maildir-folder.ts';
 import { formatMessageName, hostOfNames, savedNow } from './message-name.ts';
@@ -18,6 +19,8 @@ interface Waiting {
   readonly resolve: (answer: { uid: number; already: boolean }) => void;
   readonly reject: (error: unknown) => void;
 }
+
+const hasFile = ({ prepared }: Named): boolean => prepared.bytes === undefined;
 
 interface Named extends Waiting {
   readonly uid: number;
@@ -97,30 +100,56 @@ export class Appender {
     if (journaled.length > 0) await folder.commit(...journaled);
     // From here on a crash leaves a message that may be there: its file name says everything.
     folder.unclean = true;
-    await eachAtOnce(named, async (one) => {
-      try {
-        await renameFile(`${folder.directory}/tmp/${one.prepared.temporary}`, folder.file(one.name));
-        if (!host.dirsync) await fullSync(one.prepared.fd);
-      } catch (error) {
-        one.error = error;
-        if (!host.dirsync) await unlinkFile(folder.file(one.name)).catch(() => {});
-      }
-    });
-    const good = named.filter((one) => one.error === undefined);
+    const taken = await this.#putInIntake(folder, named);
     try {
-      if (good.length > 0 && host.dirsync) await folder.syncCur();
+      await Promise.all([taken?.durable, this.#makeFiles(folder, taken ? named.filter(hasFile) : named)]);
       host.guard.assert();
     } catch (error) {
       // Nobody knows what of it is durable: not shown, not answered, and the account starts anew.
       host.breakOff(error);
+      if (taken) host.intake!.unshown(taken.entries);
       throw error;
     }
+    const good = named.filter((one) => one.error === undefined);
     for (const one of good) this.#show(folder, one);
+    if (taken) host.intake!.shown(taken.entries);
     if (good.length > 0) folder.emit({ kind: 'added', uids: good.map((one) => one.uid) });
     for (const one of named) {
       if (one.error === undefined) one.resolve({ uid: one.uid, already: false });
       else one.reject(one.error);
     }
+  }
+
+  /** Puts the small ones in the intake log. `undefined`: there are none, or there is no room now. */
+  async #putInIntake(
+    folder: MaildirFolder,
+    named: readonly Named[],
+  ): Promise<ReturnType<AccountIntake['append']>> {
+    const { intake } = this.#host;
+    const small = named.flatMap(({ uid, name, prepared }) =>
+      prepared.bytes === undefined ? [] : [{ uid, name, body: prepared.bytes }],
+    );
+    if (!intake || small.length === 0) return undefined;
+    await intake.mark();
+    this.#host.guard.assert();
+    return intake.append(folder, small);
+  }
+
+  /** Gives files their names, durably; one that failed says so, and the others go on. */
+  async #makeFiles(folder: MaildirFolder, named: readonly Named[]): Promise<void> {
+    if (named.length === 0) return;
+    const { dirsync } = this.#host;
+    await eachAtOnce(named, async (one) => {
+      try {
+        const { temporary, fd } = await one.prepared.file();
+        await renameFile(`${folder.directory}/tmp/${temporary}`, folder.file(one.name));
+        if (!dirsync) await fullSync(fd);
+      } catch (error) {
+        one.error = error;
+        if (!dirsync) await unlinkFile(folder.file(one.name)).catch(() => {});
+      }
+    });
+    if (dirsync && named.some(({ error }) => error === undefined)) await folder.syncCur();
   }
 
   async #nameAll(folder: MaildirFolder, list: readonly Waiting[]): Promise<Named[]> {

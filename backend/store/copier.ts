@@ -42,6 +42,8 @@ export async function copyMessages(
 ): Promise<readonly (readonly [number, number])[]> {
   if (uids.length === 0) return [];
   target.check();
+  // A link is as durable as the file it leads to.
+  await source.host.intake?.settle(source.pending.unsettled(uids));
   const { columns } = source.state;
   const bytes = uids.reduce((sum, uid) => sum + columns.size[columns.find(uid)]!, 0);
   if (!move) target.checkQuota(bytes, uids.length);

@@ -26,6 +26,8 @@ export async function copyAcross(
   await target.settleForeign();
   if (source !== target) await source.settleForeign();
   const { host } = target;
+  // A file that comes to be must not come after its message has left.
+  await host.intake?.settle(source.pending.unsettled(uids));
   const { columns } = source.state;
   const bytes = uids.reduce((sum, uid) => sum + columns.size[columns.find(uid)]!, 0);
   if (!move) target.checkQuota(bytes, uids.length);

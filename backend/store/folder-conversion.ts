@@ -45,6 +45,7 @@ export async function convertFolder(
 ): Promise<readonly JournalRecord[]> {
   await folder.settleForeign();
   await folder.late.settled();
+  await host.intake?.settle(folder.pending.unsettled());
   if (folder.late.behind) throw new Fault('busy', 'work on the folder is not done yet; try again');
   const aside = newFolderName();
   const place = path.join(accountDirectory, aside);

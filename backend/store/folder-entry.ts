@@ -185,3 +185,7 @@ export function listingOf(
   }
   return [...all.values()].sort((a, b) => compareFolderNames(a.name, b.name));
 }
+
+export function noSuchFolder(): Fault {
+  return new Fault('no-such-folder', 'there is no such folder');
+}

@@ -16,6 +16,7 @@ import {
   listFolders,
   listingOf,
   makeFolderDirectory,
+  noSuchFolder,
   placeOf,
   renamedEntries,
   rootOf,
@@ -30,6 +31,7 @@ import {
   usualUse,
 } from './folder-name.ts';
 import type { Publish } from './incoming.ts';
+import { withoutMaking } from './intake/pending-files.ts';
 import type { JournalRecord } from './journal-records.ts';
 import type { AccountReplay } from './journal-replay.ts';
 import type { MaildirFolder } from './maildir-folder.ts';
@@ -175,26 +177,30 @@ export class FolderTree {
       const entry = this.#entry(name);
       if (entry.name === 'INBOX') throw new Fault('not-allowed', 'INBOX cannot be deleted');
       await entry.folder?.late.settled();
-      const away = deletedPath(this.#directory);
-      // A folder of the same name must not come back with the same UIDVALIDITY.
-      const meant = intent('removing', entry.meta.mailboxId, operation);
-      await this.#host.journal.append({ t: 'uidvalidity', n: this.#uidValidityLast }, ...meant);
-      this.#host.guard.assert();
-      await this.#host.orBreak(async () => {
-        await renameFile(this.#place(entry), away);
-        await syncDirectory(rootOf(this.#directory, entry.format));
-      });
-      for (const record of meant) this.#host.operations.done(record);
-      this.#entries.delete(entry.name);
-      this.#host.usage.bytes -= entry.folder ? entry.folder.sizeBytes : entry.known.bytes;
-      this.#host.usage.messages -= entry.folder ? entry.folder.count : entry.known.messages;
-      if (entry.folder) {
-        entry.folder.removed = true;
-        entry.folder.emit({ kind: 'gone' });
-      }
-      this.#host.background(removeTree(away));
-      this.#foldersChanged();
+      await withoutMaking([entry.folder], () => this.#remove(entry, operation));
     });
+  }
+
+  async #remove(entry: FolderEntry, operation: OperationId | undefined): Promise<void> {
+    const away = deletedPath(this.#directory);
+    // A folder of the same name must not come back with the same UIDVALIDITY.
+    const meant = intent('removing', entry.meta.mailboxId, operation);
+    await this.#host.journal.append({ t: 'uidvalidity', n: this.#uidValidityLast }, ...meant);
+    this.#host.guard.assert();
+    await this.#host.orBreak(async () => {
+      await renameFile(this.#place(entry), away);
+      await syncDirectory(rootOf(this.#directory, entry.format));
+    });
+    for (const record of meant) this.#host.operations.done(record);
+    this.#entries.delete(entry.name);
+    this.#host.usage.bytes -= entry.folder ? entry.folder.sizeBytes : entry.known.bytes;
+    this.#host.usage.messages -= entry.folder ? entry.folder.count : entry.known.messages;
+    if (entry.folder) {
+      entry.folder.removed = true;
+      entry.folder.emit({ kind: 'gone' });
+    }
+    this.#host.background(removeTree(away));
+    this.#foldersChanged();
   }
 
   rename(from: string, to: string, operation?: OperationId): Promise<void> {
@@ -207,31 +213,34 @@ export class FolderTree {
       if (source === 'INBOX') return this.#renameInbox(target, operation);
       const next = renamedEntries(this.#entries, source, target, this.#host.limits.folderNameBytesMax);
       for (const { entry } of next) await entry.folder?.late.settled();
-      const record = renaming(directoryOf(source), directoryOf(target), operation);
-      await this.#host.journal.append(record);
-      this.#host.guard.assert();
-      await this.#host.orBreak(async () => {
-        for (const { entry, directory } of next) {
-          await renameFile(this.#place(entry), placeOf(this.#directory, entry.format, directory));
-        }
-        for (const format of new Set(next.map(({ entry }) => entry.format))) {
-          await syncDirectory(rootOf(this.#directory, format));
-        }
-        await this.#host.journal.append({ t: 'renamed' });
+      const folders = next.map(({ entry }) => entry.folder);
+      await withoutMaking(folders, async () => {
+        const record = renaming(directoryOf(source), directoryOf(target), operation);
+        await this.#host.journal.append(record);
         this.#host.guard.assert();
-      });
-      this.#host.operations.done(record);
-      for (const { entry } of next) this.#entries.delete(entry.name);
-      for (const { entry, name, directory } of next) {
-        entry.name = name;
-        entry.directory = directory;
-        this.#entries.set(name, entry);
-        if (entry.folder) {
-          entry.folder.name = name;
-          entry.folder.moved(this.#place(entry));
+        await this.#host.orBreak(async () => {
+          for (const { entry, directory } of next) {
+            await renameFile(this.#place(entry), placeOf(this.#directory, entry.format, directory));
+          }
+          for (const format of new Set(next.map(({ entry }) => entry.format))) {
+            await syncDirectory(rootOf(this.#directory, format));
+          }
+          await this.#host.journal.append({ t: 'renamed' });
+          this.#host.guard.assert();
+        });
+        this.#host.operations.done(record);
+        for (const { entry } of next) this.#entries.delete(entry.name);
+        for (const { entry, name, directory } of next) {
+          entry.name = name;
+          entry.directory = directory;
+          this.#entries.set(name, entry);
+          if (entry.folder) {
+            entry.folder.name = name;
+            entry.folder.moved(this.#place(entry));
+          }
         }
-      }
-      this.#foldersChanged();
+        this.#foldersChanged();
+      });
     });
   }
 
@@ -359,9 +368,8 @@ export class FolderTree {
   }
 
   #entry(name: string): FolderEntry {
-    const entry =
-      this.#entries.get(name) ??
-      this.#entries.get(canonicalFolderName(name, this.#host.limits.folderNameBytesMax));
+    const { folderNameBytesMax } = this.#host.limits;
+    const entry = this.#entries.get(name) ?? this.#entries.get(canonicalFolderName(name, folderNameBytesMax));
     if (!entry) throw noSuchFolder();
     return entry;
   }
@@ -389,8 +397,4 @@ export class FolderTree {
       }
     }
   }
-}
-
-function noSuchFolder(): Fault {
-  return new Fault('no-such-folder', 'there is no such folder');
 }

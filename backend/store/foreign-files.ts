@@ -4,7 +4,7 @@
  * bring gets the next UID and a name of ours, and appears once (CASES 96).
  */
 import { randomBytes } from 'node:crypto';
-import { errnoOf } from '../../base/fault.ts';
+import { errnoOf, isFault } from '../../base/fault.ts';
 import { closeLater, openFile, renameFile, statFile, syncDirectory } from './files.ts';
 import { type ForeignFile, listMessages, type SeenTimes, seenTimes } from './folder-load.ts';
 import type { MaildirFolder } from './maildir-folder.ts';
@@ -26,6 +26,8 @@ export async function rescan(folder: MaildirFolder, always: boolean): Promise<vo
     await folder.host.lane.run(async () => {
       folder.check();
       // Renames of our own must not be taken for those of another program.
+      // On a full disk files come later, and so does the look.
+      if (!(await filesMade(folder))) return;
       await folder.late.settled();
       const started = performance.now();
       folder.ownChanges = 0;
@@ -41,6 +43,16 @@ export async function rescan(folder: MaildirFolder, always: boolean): Promise<vo
     });
   } catch (error) {
     throw folder.host.failed(error, 'refresh');
+  }
+}
+
+async function filesMade(folder: MaildirFolder): Promise<boolean> {
+  try {
+    await folder.pending.made();
+    return true;
+  } catch (error) {
+    if (isFault(error, 'no-space')) return false;
+    throw error;
   }
 }
 

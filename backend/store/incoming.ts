@@ -41,15 +41,23 @@ export function isOldTemporary(name: string): boolean {
   return found !== null && found[1] !== incarnation;
 }
 
-/** A message whose bytes are durable in `tmp/`, waiting for its name. */
-export interface Prepared {
+/** Bytes that are durable in `tmp/`. */
+export interface TemporaryFile {
   /** Name in `tmp/`. */
   readonly temporary: string;
   /** Kept open so that the rename can be made durable through it when directories are not synced. */
   readonly fd: number;
+}
+
+/** A message waiting for its name. */
+export interface Prepared {
+  /** A small one, for the intake; absent: it has its file. */
+  readonly bytes: Buffer | undefined;
   readonly size: number;
   readonly facts: AppendFacts;
   readonly emailId: string;
+  /** Its file, which is made when there is none yet. */
+  file(): Promise<TemporaryFile>;
 }
 
 export type Publish = (prepared: Prepared) => Promise<{ uid: number; already: boolean }>;
@@ -122,6 +130,26 @@ export class IncomingMessage implements Incoming {
   }
 
   async #store(): Promise<{ uid: number; already: boolean }> {
+    const bytes = this.#fd === undefined && this.#place.host.intake?.takes(this.#size) === true;
+    let made = bytes ? undefined : await this.#makeFile();
+    const answer = await this.#publish({
+      bytes: bytes ? this.#joined() : undefined,
+      size: this.#size,
+      facts: this.#facts,
+      emailId: emailId(),
+      file: async () => {
+        made ??= await this.#makeFile();
+        return made;
+      },
+    });
+    const fd = this.#fd;
+    this.#fd = undefined;
+    this.#gathered = [];
+    if (fd !== undefined) closeLater(fd);
+    return answer;
+  }
+
+  async #makeFile(): Promise<TemporaryFile> {
     const seconds = Math.floor(this.#facts.internalDateMs / 1000);
     // Other Maildir programs take a file's time for the internal date.
     const dated = Math.abs(Date.now() / 1000 - seconds) > 60;
@@ -135,21 +163,18 @@ export class IncomingMessage implements Incoming {
       this.#place.host.breakOff(error);
       throw error;
     }
-    const answer = await this.#publish({
-      temporary: this.#name,
-      fd,
-      size: this.#size,
-      facts: this.#facts,
-      emailId: emailId(),
-    });
-    this.#fd = undefined;
-    closeLater(fd);
-    return answer;
+    return { temporary: this.#name, fd };
+  }
+
+  /** What was gathered, in one piece. */
+  #joined(): Buffer {
+    if (this.#gathered.length !== 1) this.#gathered = [Buffer.concat(this.#gathered)];
+    return this.#gathered[0]!;
   }
 
   /** @param durably  The file is written once, so the write itself can be the sync: one call less. */
   async #writeGathered(durably = false): Promise<void> {
-    const data = this.#gathered.length === 1 ? this.#gathered[0]! : Buffer.concat(this.#gathered);
+    const data = this.#joined();
     this.#gathered = [];
     this.#fd ??= await this.#openTemporary(durably ? newAndSynced : 'wx');
     await writeAt(this.#fd, data, this.#written);

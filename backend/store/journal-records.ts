@@ -98,6 +98,10 @@ export type JournalRecord =
   | { readonly t: 'making' | 'removing'; readonly f: string; readonly o: OperationStamp }
   /** What commands did lately, in a snapshot. */
   | { readonly t: 'ops'; readonly o: readonly OperationRow[] }
+  /** Messages of this account from record `n` of the intake log `i` on may have no durable file … */
+  | { readonly t: 'intake'; readonly i: string; readonly n: number }
+  /** … and all have one now. */
+  | { readonly t: 'intake-settled'; readonly i: string }
   /** No UIDVALIDITY up to here may be given again. */
   | { readonly t: 'uidvalidity'; readonly n: number }
   /** Snapshot of a folder: what its file names do not say. Rows follow in `rows`. */

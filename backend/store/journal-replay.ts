@@ -14,6 +14,8 @@ export interface AccountReplay {
   readonly rename: { readonly from: string; readonly to: string } | undefined;
   /** A change of format under way. */
   readonly convert: Extract<JournalRecord, { t: 'convert' }> | undefined;
+  /** Intake logs that may hold messages of this account, and from which record on. */
+  readonly intakes: ReadonlyMap<string, number>;
   readonly orphans: readonly KeptKey[];
   readonly uidValidityLast: number;
   /** What commands did in the last minutes, and what they were about to do. */
@@ -28,6 +30,7 @@ export function sortRecords(records: readonly JournalRecord[], nowSeconds = 0): 
   const undone = new Set<string>();
   const copies = new Map<string, CopyRecord>();
   const orphans = new Map<string, KeptKey>();
+  const intakes = new Map<string, number>();
   let rename: AccountReplay['rename'];
   let convert: AccountReplay['convert'];
   let uidValidityLast = 0;
@@ -75,6 +78,12 @@ export function sortRecords(records: readonly JournalRecord[], nowSeconds = 0): 
       case 'rename':
         rename = record;
         break;
+      case 'intake':
+        if (!intakes.has(record.i)) intakes.set(record.i, record.n);
+        break;
+      case 'intake-settled':
+        intakes.delete(record.i);
+        break;
       case 'renamed':
         rename = undefined;
         break;
@@ -113,6 +122,7 @@ export function sortRecords(records: readonly JournalRecord[], nowSeconds = 0): 
     copies: [...copies.values()],
     rename,
     convert,
+    intakes,
     orphans: [...orphans.values()],
     uidValidityLast,
     operations: operationsIn(records, nowSeconds),

@@ -31,10 +31,12 @@ export function* snapshotOf(account: {
   readonly uidValidityLast: number;
   readonly orphans: readonly KeptKey[];
   readonly operations: readonly OperationRow[];
+  readonly intakes: Iterable<JournalRecord>;
   readonly entries: Iterable<FolderEntry>;
 }): Generator<JournalRecord> {
   yield { t: 'journal', v: 1, epoch: account.epoch, who: 'compaction' };
   yield { t: 'uidvalidity', n: account.uidValidityLast };
+  yield* account.intakes;
   if (account.orphans.length > 0) yield { t: 'keys', k: account.orphans };
   if (account.operations.length > 0) yield { t: 'ops', o: account.operations };
   for (const { folder, meta, directory, records } of account.entries) {

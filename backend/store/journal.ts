@@ -59,6 +59,7 @@ const freeing: ReadonlySet<JournalRecord['t']> = new Set([
   'copied',
   'copy-undone',
   'clean',
+  'intake-settled',
 ]);
 
 interface Waiting {

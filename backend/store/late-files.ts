@@ -112,6 +112,8 @@ export class LateFiles implements LateWork {
     const before = columns.nameOf(at);
     const after = withFlags(before, columns.flags[at]!);
     if (before === after) return;
+    // Whoever makes the file shows the flags in its name.
+    if (folder.pending.isUnmade(uid)) return;
     folder.ownChanges++;
     try {
       await renameFile(folder.file(before), folder.file(after));

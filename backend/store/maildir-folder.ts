@@ -66,7 +66,8 @@ export class MaildirFolder extends StoredFolder {
 
   held(uid: number): Buffer | undefined {
     this.check();
-    return this.state.columns.find(uid) < 0 ? undefined : messageCache.get(this.#cachePrefix + uid);
+    if (this.state.columns.find(uid) < 0) return undefined;
+    return this.pending.bytesOf(uid) ?? messageCache.get(this.#cachePrefix + uid);
   }
 
   async open(uid: number, mayLook = true): Promise<OpenMessage> {
@@ -75,7 +76,7 @@ export class MaildirFolder extends StoredFolder {
       const at = this.state.columns.find(uid);
       if (at < 0) throw goneMessage();
       const cacheKey = this.#cachePrefix + uid;
-      const held = messageCache.get(cacheKey);
+      const held = this.pending.bytesOf(uid) ?? messageCache.get(cacheKey);
       if (held !== undefined) return new WholeMessage(held);
       const text = this.state.columns.nameOf(at);
       const size = this.state.columns.size[at]!;

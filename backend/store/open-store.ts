@@ -19,7 +19,10 @@ import { finishConversion } from './folder-conversion.ts';
 import { rootOf } from './folder-entry.ts';
 import { readMeta } from './folder-meta.ts';
 import { isHandedBack } from './handed-back.ts';
-import { openJournal } from './journal.ts';
+import type { Intake } from './intake/intake.ts';
+import type { IntakeReader } from './intake/intake-reader.ts';
+import { recoverIntake } from './intake/intake-recovery.ts';
+import { type Journal, openJournal } from './journal.ts';
 import { type AccountReplay, sortRecords } from './journal-replay.ts';
 import { formatMessageName, parseMessageName } from './message-name.ts';
 import type { FolderFormat, Guard, Store, StoreLimits } from './store.ts';
@@ -35,6 +38,14 @@ export interface StoreOptions {
   readonly dirsync: boolean;
   /** Of folders that are created; those that are there keep theirs. */
   readonly format?: FolderFormat;
+  /** Where small messages go first, and where earlier owners may have left some. */
+  readonly intake?: {
+    readonly reader: IntakeReader;
+    /** Absent: every message goes to its file at once. */
+    readonly live?: Intake | undefined;
+    /** The account's address. */
+    readonly account: string;
+  };
   /** An index for searches of text, of so many bytes at most. Without it searches look at every message. */
   readonly search?: { readonly indexBytesMax: number };
   /** Told once when the storage failed or the lease was lost under a change: close this store and open it again. */
@@ -61,6 +72,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       await finishRename(rootOf(directory, 'mbox'), replay.rename.from, replay.rename.to, log);
       await journal.append({ t: 'renamed' });
     }
+    await takeFromIntake(options, replay, !lost && read.damagedLines === 0, journal);
     if (replay.convert) {
       await finishConversion(directory, replay.convert, log);
       await journal.append({ t: 'converted' });
@@ -77,6 +89,33 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     await journal.close();
     throw storageFault(error, 'store-open');
   }
+}
+
+/** Messages that only an intake log has: before the account's changes that need their files are finished. */
+async function takeFromIntake(
+  { directory, guard, log, intake }: StoreOptions,
+  replay: AccountReplay,
+  journalWhole: boolean,
+  journal: Journal,
+): Promise<void> {
+  if (!intake) {
+    if (replay.intakes.size > 0)
+      throw new Fault('bug', 'messages may be in an intake log, and none is known');
+    return;
+  }
+  const { reader, live, account } = intake;
+  if (replay.intakes.size === 0 && journalWhole) return;
+  const settle = await live?.takeBack(account);
+  const maildir = path.join(directory, 'Maildir');
+  const records = await recoverIntake({ reader, account, maildir, replay, journalWhole, guard, log });
+  guard.assert();
+  if (records.length > 0) await journal.append(...records);
+  guard.assert();
+  for (const record of records) {
+    if (record.t === 'flags') replay.folders.set(record.f, [...(replay.folders.get(record.f) ?? []), record]);
+  }
+  settle?.();
+  live?.unmarked(account);
 }
 
 /** Directories of `from` and below it that still have their old names. */

@@ -1,6 +1,7 @@
 /** What the parts of one open account share: the right to act, the journal, the one lane of changes. */
 import type { Log } from '../../base/log.ts';
 import type { DeliveryKeys } from './delivery-keys.ts';
+import type { AccountIntake } from './intake/account-intake.ts';
 import type { Journal } from './journal.ts';
 import type { Lane } from './lane.ts';
 import type { Operations } from './operations.ts';
@@ -18,6 +19,8 @@ export interface StoreHost {
   readonly operations: Operations;
   /** Of folders to come. */
   readonly format: FolderFormat;
+  /** Where small messages go first. */
+  readonly intake: AccountIntake | undefined;
   /** fsync a directory after renames in it. */
   readonly dirsync: boolean;
   readonly usage: { bytes: number; messages: number };

@@ -7,6 +7,7 @@ import { Fault } from '../../base/fault.ts';
 import { storageFault } from './files.ts';
 import { type FolderMeta, modseqBlock, uidBlock, writeMeta } from './folder-meta.ts';
 import type { FolderState } from './folder-state.ts';
+import { PendingFiles, withoutMaking } from './intake/pending-files.ts';
 import type { JournalRecord, KeptKey } from './journal-records.ts';
 import type { LateWork } from './late-work.ts';
 import { type MessageName, parseMessageName } from './message-name.ts';
@@ -43,6 +44,8 @@ export abstract class StoredFolder implements Folder {
   /** Journal records since the files last showed everything. */
   unclean: boolean;
   removed = false;
+  /** Messages that the intake log has, and whose files are not durable yet. */
+  readonly pending = new PendingFiles();
   abstract readonly format: FolderFormat;
   abstract readonly late: LateWork;
   readonly #listeners = new Set<(event: FolderEvent) => void>();
@@ -188,23 +191,21 @@ export abstract class StoredFolder implements Folder {
         (uid) => !markedOnly || (this.flagsOf(uid)! & flagBit.deleted) !== 0,
       );
       if (leaving.length === 0) return [];
-      await this.reserve(0, 1);
-      const modseq = this.state.highestModseq + 1;
-      const kept = this.keysOf(leaving);
-      const set = formatUidSet(leaving);
-      await this.commit({
-        t: 'gone',
-        f: this.mailboxId,
-        u: set,
-        m: modseq,
-        ...(kept.length > 0 ? { k: kept } : {}),
-        ...stamp(operation),
-      });
-      const names = this.dropMessages(leaving, set, modseq, kept);
-      this.late.purge(names, modseq);
-      this.emit({ kind: 'expunged', uids: leaving, modseq });
+      await withoutMaking([this], () => this.#expungeNow(leaving, operation));
       return leaving;
     });
+  }
+
+  async #expungeNow(leaving: readonly number[], operation: OperationId | undefined): Promise<void> {
+    await this.reserve(0, 1);
+    const modseq = this.state.highestModseq + 1;
+    const kept = this.keysOf(leaving);
+    const set = formatUidSet(leaving);
+    const keys = kept.length > 0 ? { k: kept } : {};
+    await this.commit({ t: 'gone', f: this.mailboxId, u: set, m: modseq, ...keys, ...stamp(operation) });
+    const names = this.dropMessages(leaving, set, modseq, kept);
+    this.late.purge(names, modseq);
+    this.emit({ kind: 'expunged', uids: leaving, modseq });
   }
 
   copyTo(

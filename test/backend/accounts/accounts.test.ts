@@ -11,7 +11,7 @@ import { type BackendSettings, backendSettings } from '../../../backend/settings
 import { Fault } from '../../../base/fault.ts';
 import { silentLog } from '../../../base/log.ts';
 import { defaultsOf } from '../../../base/settings.ts';
-import { keyOf, put } from '../store/store-fixture.ts';
+import { keyOf, put, textOf } from '../store/store-fixture.ts';
 
 const demo = 'demo@postern.test';
 let root: string;
@@ -88,7 +88,7 @@ describe('accounts', () => {
     await expect(accounts.open(address)).rejects.toMatchObject({ code: 'no-such-account' });
     expect(await accounts.mayReceive(address, 1)).toBe('no-such-account');
     expect(await login('x', address)).toBe(false);
-    expect(await readdir(root)).toEqual([]);
+    expect(await readdir(root)).toEqual(['intake']);
   });
 
   test('spellings of a name that differ in case or composition meet in one account', async () => {
@@ -275,6 +275,8 @@ describe('open accounts', () => {
   });
 
   test('an account whose storage failed is taken out, and opened anew when it is asked for again', async () => {
+    await accounts.close();
+    await start({ 'storage.intake': false });
     await accounts.add(demo, 'x');
     const account = await accounts.open(demo);
     const inbox = await account.store.folder('INBOX');
@@ -290,5 +292,21 @@ describe('open accounts', () => {
     const again = await accounts.open(demo);
     expect((await again.store.folder('INBOX')).count).toBe(1);
     expect(await readdir(path.join(maildir, 'tmp'))).toEqual([]);
+  });
+
+  test('a message whose file could not be made is there when the account is opened anew', async () => {
+    await accounts.add(demo, 'x');
+    const account = await accounts.open(demo);
+    const inbox = await account.store.folder('INBOX');
+    const maildir = path.join(accountDirectory(root, demo), 'Maildir');
+    await rename(path.join(maildir, 'cur'), path.join(maildir, 'away'));
+    const ended = new Promise((resolve) => account.ended.addEventListener('abort', resolve));
+    await put(inbox, 'in the log');
+    await ended;
+    await rename(path.join(maildir, 'away'), path.join(maildir, 'cur'));
+    const again = await (await accounts.open(demo)).store.folder('INBOX');
+    expect([...again.uids()].length).toBe(1);
+    expect(await textOf(again, again.uids()[0]!)).toBe('in the log');
+    expect(await readdir(path.join(maildir, 'cur'))).toHaveLength(1);
   });
 });

@@ -5,11 +5,10 @@
  * to be synced.
  */
 import { writeSync } from 'node:fs';
-import { openStore } from '../../../backend/store/open-store.ts';
 import type { Folder } from '../../../backend/store/store.ts';
 import { silentLog } from '../../../base/log.ts';
 import type { ChildLine } from './crash-model.ts';
-import { limits, put, textOf } from './store-fixture.ts';
+import { limits, openWithIntake, put, textOf } from './store-fixture.ts';
 
 const [directory = '', epochText = '1', seedText = '1', retryText = '[]', dirsyncText = 'true'] =
   process.argv.slice(2);
@@ -25,7 +24,7 @@ function say(line: ChildLine): void {
   writeSync(1, `${JSON.stringify(line)}\n`);
 }
 
-const store = await openStore({
+const store = await openWithIntake({
   directory,
   guard: { epoch: Number(epochText), assert: () => {} },
   limits,

@@ -11,11 +11,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 import type { AccountStore } from '../../../backend/store/account-store.ts';
 import { indexName } from '../../../backend/store/folder-index.ts';
 import { mboxIndexName } from '../../../backend/store/mbox/mbox-index.ts';
-import { openStore } from '../../../backend/store/open-store.ts';
 import type { Folder, FolderFormat, Store } from '../../../backend/store/store.ts';
 import { silentLog } from '../../../base/log.ts';
 import { StoppingWorld } from './stopping-world.ts';
-import { keyOf, limits, put, textOf } from './store-fixture.ts';
+import { keyOf, limits, openWithIntake, put, textOf } from './store-fixture.ts';
 
 type Template = 'few' | 'many' | 'mixed' | 'mboxes';
 
@@ -183,7 +182,7 @@ async function open(
   isDead: () => boolean = () => false,
   format: FolderFormat = 'maildir',
 ): Promise<Store> {
-  return openStore({
+  return openWithIntake({
     format,
     directory,
     guard: {

@@ -5,6 +5,8 @@
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { Intake } from '../../../backend/store/intake/intake.ts';
+import { IntakeReader } from '../../../backend/store/intake/intake-reader.ts';
 import { openStore } from '../../../backend/store/open-store.ts';
 import type { Store } from '../../../backend/store/store.ts';
 import { silentLog } from '../../../base/log.ts';
@@ -23,13 +25,27 @@ const guard = { epoch: 1, assert() {} };
 const body = Buffer.alloc(4096, 'x');
 const { mkdir } = await import('node:fs/promises');
 
+const live =
+  process.env.POSTERN_TEST_INTAKE === 'off'
+    ? undefined
+    : await Intake.open(path.join(root, 'intake'), silentLog);
+const reader = new IntakeReader(path.join(root, 'intake'), silentLog);
+const intakeOf = (index: number) => ({ reader, live, account: `u${index}@example.org` });
+
 const stores: Store[] = [];
 const before = process.memoryUsage();
 let started = performance.now();
 await crowd(accounts, async (index) => {
   const directory = path.join(root, String(index));
   await mkdir(directory);
-  stores[index] = await openStore({ directory, guard, limits, log: silentLog, dirsync: true });
+  stores[index] = await openStore({
+    directory,
+    guard,
+    limits,
+    log: silentLog,
+    dirsync: true,
+    intake: intakeOf(index),
+  });
 });
 const openMs = performance.now() - started;
 const after = process.memoryUsage();
@@ -69,12 +85,14 @@ await crowd(accounts, async (index) => {
     limits,
     log: silentLog,
     dirsync: true,
+    intake: intakeOf(index),
   });
   await store.folder('INBOX');
   stores[index] = store;
 });
 const reopenMs = performance.now() - started;
 await Promise.all(stores.map((store) => store.close()));
+await live?.close();
 await rm(root, { recursive: true });
 console.log(
   JSON.stringify({

@@ -3,7 +3,7 @@ import { mkdir, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises'
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { type Folder, type FolderEvent, flagBit, type Store } from '../../../backend/store/store.ts';
-import { type Bench, contentsOf, makeBench, put, textOf } from './store-fixture.ts';
+import { type Bench, contentsOf, filesMade, makeBench, put, textOf } from './store-fixture.ts';
 
 let bench: Bench;
 let store: Store;
@@ -24,6 +24,7 @@ afterEach(async () => {
 
 test('a file put into new/ or cur/ appears once, with the next UID, CRLF bytes and its flags', async () => {
   await put(inbox, 'ours');
+  await filesMade(inbox);
   const text = 'Subject: a\n\nline\r\nbare\r\n\n';
   await writeFile(path.join(maildir, 'new/1700000001.M1P1.host'), text);
   await writeFile(path.join(maildir, 'cur/1700000002.M1P1.host:2,FSa'), 'x\n');
@@ -119,6 +120,7 @@ test('flags another program shows while the account is closed are taken over', a
 
 test('flags set by us and by another program at the same time are both kept', async () => {
   await put(inbox, 'x');
+  await filesMade(inbox);
   const cur = path.join(maildir, 'cur');
   const [name] = await readdir(cur);
   const changed = inbox.changeFlags([1], { how: 'add', flags: flagBit.flagged, keywords: [] });
@@ -136,6 +138,7 @@ test('flags set by us and by another program at the same time are both kept', as
 
 test('a message renamed by another program between look and opening is still read', async () => {
   await put(inbox, 'text');
+  await filesMade(inbox);
   const [name] = await readdir(path.join(maildir, 'cur'));
   await rename(path.join(maildir, 'cur', name!), path.join(maildir, 'cur', `${name}S`));
   expect(await textOf(inbox, 1)).toBe('text');
@@ -144,6 +147,7 @@ test('a message renamed by another program between look and opening is still rea
 test('a message brought back from a backup is a new message', async () => {
   await put(inbox, 'text');
   await put(inbox, 'more');
+  await filesMade(inbox);
   const cur = path.join(maildir, 'cur');
   const name = (await readdir(cur)).find((entry) => entry.includes('.U1_'))!;
   await inbox.expunge([1]);

@@ -6,11 +6,10 @@
  */
 import fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { openStore } from '../../../backend/store/open-store.ts';
 import type { Folder, Store } from '../../../backend/store/store.ts';
 import { type Fault, isFault } from '../../../base/fault.ts';
 import { silentLog } from '../../../base/log.ts';
-import { type Bench, keyOf, limits, makeBench, put, textOf } from './store-fixture.ts';
+import { type Bench, keyOf, limits, makeBench, openWithIntake, put, textOf } from './store-fixture.ts';
 
 type Call = 'fdatasync' | 'fsync' | 'rename' | 'link' | 'open' | 'write';
 const calls: readonly Call[] = ['fdatasync', 'fsync', 'rename', 'link', 'open', 'write'];
@@ -47,7 +46,7 @@ async function prepared(
   epoch: number,
   broken: Fault[],
 ): Promise<{ store: Store; inbox: Folder; other: Folder }> {
-  const store = await openStore({
+  const store = await openWithIntake({
     directory: bench.directory,
     guard: { epoch, assert: () => {} },
     limits,

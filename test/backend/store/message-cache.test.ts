@@ -3,7 +3,7 @@ import { appendFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { MessageCache, messageCache } from '../../../backend/store/message-cache.ts';
-import { type Bench, makeBench, put, textOf } from './store-fixture.ts';
+import { type Bench, filesMade, makeBench, put, textOf } from './store-fixture.ts';
 
 let bench: Bench;
 
@@ -40,6 +40,7 @@ describe('a message read twice', () => {
     const store = await bench.open();
     const inbox = await store.folder('INBOX');
     await put(inbox, 'one\r\ntwo\r\n');
+    await filesMade(inbox);
     expect(inbox.held!(1)).toBeUndefined();
     expect(await textOf(inbox, 1)).toBe('one\r\ntwo\r\n');
     expect(inbox.held!(1)!.toString()).toBe('one\r\ntwo\r\n');
@@ -54,6 +55,7 @@ describe('a message read twice', () => {
     const store = await bench.open();
     const inbox = await store.folder('INBOX');
     await put(inbox, 'one');
+    await filesMade(inbox);
     await textOf(inbox, 1);
     await inbox.expunge([1]);
     expect(inbox.held!(1)).toBeUndefined();
@@ -66,6 +68,7 @@ describe('a message read twice', () => {
     const inbox = await store.folder('INBOX');
     const other = await store.createFolder('Other');
     await put(inbox, 'in inbox');
+    await filesMade(inbox);
     await put(other, 'in other');
     expect([await textOf(inbox, 1), await textOf(other, 1)]).toEqual(['in inbox', 'in other']);
     expect([await textOf(inbox, 1), await textOf(other, 1)]).toEqual(['in inbox', 'in other']);

@@ -9,12 +9,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
-import { openStore } from '../../../backend/store/open-store.ts';
 import { silentLog } from '../../../base/log.ts';
 import { requireDebianPackages } from '../../support/debian.ts';
 import { look } from './crash-look.ts';
 import { type ChildLine, CrashModel } from './crash-model.ts';
-import { limits } from './store-fixture.ts';
+import { limits, openWithIntake } from './store-fixture.ts';
 
 const childFile = path.join(import.meta.dirname, 'crash-child.ts');
 const rounds = Number(process.env.POSTERN_POWER_CUTS ?? 3);
@@ -113,7 +112,7 @@ describe('after a power cut', () => {
           await unmount(mount);
           await run('mount', '-o', 'loop', image, mount);
           const guard = { epoch: round * 2, assert: () => {} };
-          const store = await openStore({ directory: account, guard, limits, log: silentLog, dirsync });
+          const store = await openWithIntake({ directory: account, guard, limits, log: silentLog, dirsync });
           const complaints = model.round(lines, await look(store));
           await store.close();
           await unmount(mount);

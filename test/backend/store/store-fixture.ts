@@ -2,7 +2,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { openStore } from '../../../backend/store/open-store.ts';
+import { Intake, type IntakeLimits } from '../../../backend/store/intake/intake.ts';
+import { IntakeReader } from '../../../backend/store/intake/intake-reader.ts';
+import type { MaildirFolder } from '../../../backend/store/maildir-folder.ts';
+import { openStore, type StoreOptions } from '../../../backend/store/open-store.ts';
 import type { Folder, FolderFormat, Guard, Store, StoreLimits } from '../../../backend/store/store.ts';
 import { silentLog } from '../../../base/log.ts';
 
@@ -14,6 +17,42 @@ export const limits: StoreLimits = {
   quotaBytes: 0,
   quotaMessages: 0,
 };
+
+/** Of the log of a test: small segments, so that they are used again and again. */
+export const intakeLimits: IntakeLimits = {
+  segmentBytes: 64 * 1024,
+  segmentsMax: 3,
+  messageBytesMax: 32 * 1024,
+  heldBytesMax: 1024 * 1024,
+};
+
+/** `false`: every message goes to its file at once. */
+export const usesIntake = process.env.POSTERN_TEST_INTAKE !== 'off';
+
+/** Opens a store with an intake of its own, as a backend process has one; closing the store closes it. */
+export async function openWithIntake(
+  options: Omit<StoreOptions, 'intake'>,
+  how: { readonly root?: string; readonly account?: string; readonly live?: boolean } = {},
+): Promise<Store> {
+  const root = how.root ?? path.join(options.directory, 'intake');
+  const live = (how.live ?? usesIntake) ? await Intake.open(root, options.log, intakeLimits) : undefined;
+  const reader = new IntakeReader(root, options.log);
+  try {
+    const store = await openStore({
+      ...options,
+      intake: { reader, live, account: how.account ?? 'user@example.org' },
+    });
+    const close = store.close.bind(store);
+    store.close = async () => {
+      await close();
+      await live?.close();
+    };
+    return store;
+  } catch (error) {
+    await live?.close();
+    throw error;
+  }
+}
 
 export interface Bench {
   readonly directory: string;
@@ -34,7 +73,7 @@ export async function makeBench(format: FolderFormat = 'maildir'): Promise<Bench
   return {
     directory,
     open: (options = {}) =>
-      openStore({
+      openWithIntake({
         directory,
         guard: options.guard ?? { epoch: options.epoch ?? ++epoch, assert: () => {} },
         limits: { ...limits, ...options.limits },
@@ -63,6 +102,11 @@ export async function put(
   );
   await incoming.write(bytes);
   return incoming.commit();
+}
+
+/** Settles when the folder's messages have files: they come a little after the answer. */
+export async function filesMade(folder: Folder): Promise<void> {
+  await (folder as MaildirFolder).pending.made();
 }
 
 export async function textOf(folder: Folder, uid: number): Promise<string> {

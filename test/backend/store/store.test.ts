@@ -3,7 +3,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { type FolderEvent, flagBit, type Store } from '../../../backend/store/store.ts';
 import { Fault } from '../../../base/fault.ts';
-import { type Bench, contentsOf, keyOf, makeBench, put, textOf } from './store-fixture.ts';
+import { type Bench, contentsOf, filesMade, keyOf, makeBench, put, textOf } from './store-fixture.ts';
 
 describe.each(['maildir', 'mbox'] as const)('%s', (format) => {
   let bench: Bench;
@@ -118,6 +118,7 @@ describe.each(['maildir', 'mbox'] as const)('%s', (format) => {
       await inbox.expunge([1]);
       await expect(put(inbox, 'x'.repeat(500))).rejects.toMatchObject({ code: 'over-quota' });
       expect((await put(inbox, 'x'.repeat(100))).uid).toBe(6);
+      await filesMade(inbox);
       expect(await readdir(inboxPath('tmp'))).toEqual([]);
     });
   });
@@ -239,6 +240,7 @@ describe.each(['maildir', 'mbox'] as const)('%s', (format) => {
       inbox = await store.folder('INBOX');
       expect([...inbox.uids()]).toEqual([1, 3, 4]);
       expect((await put(inbox, 'new')).uid).toBeGreaterThan(5);
+      await filesMade(inbox);
       if (format === 'maildir') expect(await readdir(inboxPath('cur'))).toHaveLength(4);
       else expect((await readFile(inboxPath('mbox'), 'latin1')).match(/^From /gm)).toHaveLength(4);
     });
