@@ -133,7 +133,8 @@ export class PluginAsker {
   #note(plugin: Running, question: Question, session: Session, verdict: Verdict): void {
     const { mode } = plugin.entry;
     const { name } = plugin.definition;
-    const labels = { plugin: name, question, verdict: verdict.word, mode };
+    const word = verdict.quarantine ? 'quarantine' : verdict.word;
+    const labels = { plugin: name, question, verdict: word, mode };
     this.#metrics?.count('postern_plugin_verdicts_total', labels, 1);
     const watching = mode === 'watch';
     if (verdict.word === 'pass' && verdict.log === undefined && !(watching && verdict.headers)) return;
@@ -144,7 +145,7 @@ export class PluginAsker {
         client: session.client.address,
         plugin: name,
         question,
-        verdict: verdict.quarantine ? 'quarantine' : verdict.word,
+        verdict: word,
         ...(verdict.say === undefined ? {} : { say: verdict.say }),
         ...(verdict.log === undefined ? {} : { reason: verdict.log }),
         ...(verdict.delayMs === undefined ? {} : { delayMs: verdict.delayMs }),

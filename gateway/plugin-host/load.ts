@@ -39,6 +39,8 @@ export interface LoadedPlugin {
 
 /** The import name of the plugin API for a site's own plugins, wherever they stand. */
 export const apiSpecifier = 'postern/plugin';
+/** The same for their tests. */
+export const testKitSpecifier = 'postern/plugin-test';
 
 const bundledDir = path.resolve(import.meta.dirname, '../plugins');
 
@@ -51,7 +53,11 @@ const notPlugins: ReadonlySet<string> = new Set(['api']);
  * @throws {Fault} `bad-config` with file, line and remedy.
  */
 export async function loadPlugin(entry: PluginEntry, configDir: string): Promise<LoadedPlugin> {
-  const definition = checkDefinition(await importPlugin(entry, configDir), entry);
+  return readOptions(checkDefinition(await importPlugin(entry, configDir), entry), entry);
+}
+
+/** Reads what an entry says against what the plugin declares. @throws {Fault} `bad-config` with file, line and remedy. */
+export function readOptions(definition: PluginDefinition, entry: PluginEntry): LoadedPlugin {
   const table: Record<string, Setting> = { ...definition.options };
   const known = [...Object.keys(table), ...Object.keys(entryOptions), 'use', 'mode'];
   for (const key of Object.keys(entry.options)) {
@@ -151,16 +157,23 @@ let apiFound = false;
  * A file of the site's own may stand anywhere, so no relative path leads from it to us:
  * `import { definePlugin } from 'postern/plugin'` is led to the API by this hook.
  */
-function letSitePluginsFindTheApi(): void {
+export function letSitePluginsFindTheApi(): void {
   if (apiFound) return;
   apiFound = true;
-  const url = pathToFileURL(path.join(bundledDir, 'api.ts')).href;
+  const urls = new Map(
+    [
+      [apiSpecifier, path.join(bundledDir, 'api.ts')],
+      [testKitSpecifier, path.resolve(bundledDir, '../plugin-kit/plugin-test.ts')],
+    ].map(([specifier, file]) => [specifier, pathToFileURL(file!).href]),
+  );
   try {
     registerHooks({
-      resolve: (specifier, context, next) =>
-        specifier === apiSpecifier
-          ? { url, format: 'module-typescript', shortCircuit: true }
-          : next(specifier, context),
+      resolve(specifier, context, next) {
+        const url = urls.get(specifier);
+        return url === undefined
+          ? next(specifier, context)
+          : { url, format: 'module-typescript', shortCircuit: true };
+      },
     });
   } catch {
     // A loader that is not Node's own (a test runner's) takes no hooks: there, plugins import the API by its path.

@@ -64,12 +64,20 @@ export async function openChain(options: {
   metrics?: ChainMetrics;
   stallMs?: number;
 }): Promise<Chain> {
+  return openChainOf(await checkPlugins(options.plugins, options.configDir), options);
+}
+
+/** The same, for plugins that are loaded. */
+export async function openChainOf(
+  loadedPlugins: readonly LoadedPlugin[],
+  options: { log: Log; metrics?: ChainMetrics; stallMs?: number },
+): Promise<Chain> {
   const { log, metrics } = options;
   const stop = new AbortController();
   const host = openHost({ log, stopped: stop.signal, ...(metrics === undefined ? {} : { metrics }) });
   const plugins: Running[] = [];
   try {
-    for (const loaded of await checkPlugins(options.plugins, options.configDir)) {
+    for (const loaded of loadedPlugins) {
       const work = await startPlugin(loaded, host(loaded.definition.name));
       plugins.push({ ...loaded, work, number: plugins.length, breaker: closedBreaker });
     }
