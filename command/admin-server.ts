@@ -225,11 +225,17 @@ function recordDomain(registry: Registry, domain: string, by: string) {
 /** @throws {Fault} `not-allowed` */
 async function needEmptyDomain(router: Router, domain: string): Promise<void> {
   const { accounts } = await listAccounts(router, domain, undefined, 1);
-  if (accounts.length === 0) return;
-  throw new Fault(
-    'not-allowed',
-    `${domain} has accounts, ${accounts[0]} among them; remove them first: nobody could log in to them`,
-  );
+  if (accounts.length > 0)
+    throw new Fault(
+      'not-allowed',
+      `${domain} has accounts, ${accounts[0]} among them; remove them first: nobody could log in to them`,
+    );
+  const { aliases } = await listAliases(router, domain, undefined, 1);
+  if (aliases.length > 0)
+    throw new Fault(
+      'not-allowed',
+      `${domain} has aliases, ${aliases[0]!.address} among them; remove them first`,
+    );
 }
 
 async function needDomain(registry: Registry, domain: string): Promise<void> {

@@ -52,6 +52,16 @@ export function needBackend(facts: ClusterFacts, id: string): MemberRecord {
   );
 }
 
+/** A backend that may be given something by name. @throws {Fault} `bad-argument`, `not-allowed` */
+export function needTaker(facts: ClusterFacts, id: string): void {
+  const { incarnation } = needBackend(facts, id);
+  if (isDrained(facts.wishes, id, incarnation))
+    throw new Fault(
+      'not-allowed',
+      `${id} is drained and takes nothing; undrain it first: postern cluster undrain ${id}`,
+    );
+}
+
 export function backendsOf({ members }: ClusterFacts): MemberRecord[] {
   return [...members.values()].filter(({ role }) => role === 'backend');
 }

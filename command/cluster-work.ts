@@ -18,6 +18,7 @@ import {
   heldBy,
   needBackend,
   needOtherTaker,
+  needTaker,
   readFacts,
   safeToStop,
   whyThere,
@@ -79,7 +80,7 @@ export async function performCluster(
       return { member: request.member, ...safeToStop(facts, request.member) };
     case 'cluster-pin': {
       const { address, member, by } = request;
-      needBackend(facts, member);
+      needTaker(facts, member);
       if (!facts.wishes.pins.has(address) && facts.wishes.pins.size >= pinsMax)
         throw new Fault(
           'limit-reached',
@@ -108,7 +109,7 @@ export async function performCluster(
           'bad-argument',
           `shard ${shard} was not moved by hand; the controller places it anyway`,
         );
-      if (member !== undefined) needBackend(facts, member);
+      if (member !== undefined) needTaker(facts, member);
       await record(`move ${shard} ${member ?? '--balance'}`, wishKey.shard(shard), by, member);
       return { shard, member: member ?? '' };
     }
