@@ -84,16 +84,18 @@ export class SimFollow {
       (registry) => registry.since(stream.arrived) ?? 'compacted',
       (batches) => {
         if (!this.#isCurrent(stream)) return;
-        if (batches === 'compacted') {
-          this.start();
-        } else if (batches === undefined) {
+        if (batches === undefined) {
           this.#process.timer(retryMs, () => this.#isCurrent(stream) && this.#watch(stream));
-        } else {
-          stream.isOn = true;
-          // Between the answer and now there may have been more: the stream of a real watch holds it too.
-          for (const batch of this.#process.world.registry.since(stream.arrived) ?? [])
-            this.#take(stream, batch);
+          return;
         }
+        // Between the answer and now there may have been more: the stream of a real watch holds it too.
+        const missed = this.#process.world.registry.since(stream.arrived);
+        if (batches === 'compacted' || missed === undefined) {
+          this.start();
+          return;
+        }
+        stream.isOn = true;
+        for (const batch of missed) this.#take(stream, batch);
       },
       false,
     );
