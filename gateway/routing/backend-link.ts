@@ -172,6 +172,8 @@ export class BackendLink {
     connection.session = session;
     let answered = performance.now();
     const pinging = setInterval(() => {
+      // Closed, and the other end does not let go of the socket: there is nothing to ask any more.
+      if (session.destroyed) return;
       if (performance.now() - answered > pingAnswerMsMax) {
         log.warn({ backend: this.record.id }, 'link does not answer');
         session.destroy();
