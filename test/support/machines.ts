@@ -93,6 +93,8 @@ export interface MachinesOptions {
   readonly config?: string;
   /** The first makes the cluster; it has at least one backend. */
   readonly machines: readonly MachineOptions[];
+  /** How long a machine may take to be ready for the first time; 30 s unless told. */
+  readonly readyMs?: number;
   /** The shared storage root; a directory beside the data directories unless told. */
   readonly storage?: string;
 }
@@ -121,10 +123,10 @@ export async function startMachines(options: MachinesOptions): Promise<MachineCl
     const [first, ...others] = options.machines;
     const one = await make(first!);
     await one.command(['cluster', 'init']);
-    await one.start();
+    await one.start(options.readyMs);
     account = readFirstAccount(await readFile(layoutOf(one.data).firstAccount, 'utf8'));
     for (const other of others) await join(await make(other));
-    await Promise.all(machines.slice(1).map((machine) => machine.start()));
+    await Promise.all(machines.slice(1).map((machine) => machine.start(options.readyMs)));
   } catch (error) {
     await stop();
     throw error;

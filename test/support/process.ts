@@ -33,14 +33,21 @@ export function programPath(name: string): string {
   throw new Error(`this test needs the program ${name}; as root: ${aptLine}`);
 }
 
-/** @param options.group  Signals go to the program and to all it started: a process group of its own. */
+/**
+ * @param options.group  Signals go to the program and to all it started: a process group of its own.
+ * @param options.stdin  The test writes to it.
+ */
 export function startProgram(
   command: string,
   args: readonly string[],
-  options: { cwd?: string; env?: NodeJS.ProcessEnv; group?: boolean } = {},
+  options: { cwd?: string; env?: NodeJS.ProcessEnv; group?: boolean; stdin?: boolean } = {},
 ): RunningProgram {
-  const { group = false, ...rest } = options;
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: group, ...rest });
+  const { group = false, stdin = false, ...rest } = options;
+  const child = spawn(command, args, {
+    stdio: [stdin ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+    detached: group,
+    ...rest,
+  });
   const send = (signal: NodeJS.Signals): void => {
     if (child.pid === undefined) return;
     try {
@@ -50,7 +57,7 @@ export function startProgram(
     }
   };
   let text = '';
-  for (const stream of [child.stdout, child.stderr]) {
+  for (const stream of [child.stdout!, child.stderr!]) {
     stream.setEncoding('utf8').on('data', (chunk: string) => {
       text = (text + chunk).slice(-outputCharsMax);
     });
