@@ -28,7 +28,7 @@ export function openLog(options: { member: string; file?: string; level?: string
       : destination({
           ...{ dest: openFile(options.file), sync: false },
           // Lines leave together: one write each costs more than the rest of a login.
-          ...{ minLength: 4096, periodicFlush: 100 },
+          ...{ minLength: 12_288, periodicFlush: 100 },
         });
   return pino(
     {

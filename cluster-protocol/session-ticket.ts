@@ -4,8 +4,9 @@
  * secret that backends read from the registry and gateways do not use. It names
  * the account and the session, and ends; sessions that last get new ones.
  */
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import type { Address } from './ids.ts';
+import { macOf } from './mac.ts';
 
 /** How long a ticket is good. Sessions get a new one when half of it has passed. */
 export const ticketMs = 24 * 3_600_000;
@@ -24,7 +25,7 @@ export interface SessionTicket {
 /** @param secret  Of the cluster: `registryKey.sessionSecret`. */
 export function makeTicket(secret: Buffer, account: Address, session: string, nowMs: number): SessionTicket {
   const untilMs = Math.floor(nowMs + ticketMs);
-  return { session, untilMs, mac: macOf(secret, account, session, untilMs) };
+  return { session, untilMs, mac: ticketMac(secret, account, session, untilMs) };
 }
 
 /** Is it a ticket of this cluster for this account, and has it not run out? */
@@ -36,14 +37,11 @@ export function ticketIsGood(
 ): boolean {
   const { session, untilMs, mac } = ticket;
   if (!(untilMs > nowMs - skewMs && untilMs <= nowMs + ticketMs + skewMs)) return false;
-  const wanted = Buffer.from(macOf(secret, account, session, untilMs));
+  const wanted = Buffer.from(ticketMac(secret, account, session, untilMs));
   const given = Buffer.from(mac);
   return wanted.length === given.length && timingSafeEqual(wanted, given);
 }
 
-function macOf(secret: Buffer, account: Address, session: string, untilMs: number): string {
-  return createHmac('sha256', secret)
-    .update(`session\n${account}\n${session}\n${untilMs}`)
-    .digest('hex')
-    .slice(0, 32);
+function ticketMac(secret: Buffer, account: Address, session: string, untilMs: number): string {
+  return macOf(secret, `session\n${account}\n${session}\n${untilMs}`).slice(0, 32);
 }

@@ -66,9 +66,7 @@ function readHead(
 ): void {
   const reader = new HeadReader();
   const cut = (): void => void socket.destroy();
-  const read = (): void => {
-    const chunk = socket.read() as Buffer | null;
-    if (chunk === null) return;
+  const read = (chunk: Buffer): void => {
     let found: ReturnType<HeadReader['push']>;
     try {
       found = reader.push(chunk);
@@ -77,15 +75,18 @@ function readHead(
       return;
     }
     if (found === undefined) return;
+    // The client's bytes come after the answer: it flows on, and whoever answers listens before the next turn of the loop.
+    if (found.rest.length > 0) {
+      socket.destroy();
+      return;
+    }
     socket.setTimeout(0, cut);
-    // Not by 'data': as a new stream does, it has to flow when somebody listens for that, and not before.
-    socket.off('readable', read);
+    socket.off('data', read);
     socket.off('end', cut);
-    if (found.rest.length > 0) socket.unshift(found.rest);
     opened(asStream(socket), found.head as IncomingHttpHeaders);
   };
   socket.setTimeout(openingMs, cut);
-  socket.on('readable', read);
+  socket.on('data', read);
   socket.on('end', cut);
 }
 

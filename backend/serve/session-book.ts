@@ -3,7 +3,7 @@
  * alive, so that one that is taken up again (its link broke, its process did
  * not) is over before its successor begins.
  */
-import { randomBytes } from 'node:crypto';
+import { randomId } from '../../base/random-id.ts';
 import type { Address } from '../../cluster-protocol/ids.ts';
 import {
   makeTicket,
@@ -27,7 +27,7 @@ export class SessionBook {
     this.#secret = secret;
   }
 
-  issue(account: Address, session = randomBytes(8).toString('hex')): SessionTicket {
+  issue(account: Address, session = randomId()): SessionTicket {
     return makeTicket(this.#secret, account, session, Date.now());
   }
 

@@ -31,6 +31,8 @@ export interface OpenedSession {
 export class SessionSocket extends net.Socket {
   /** As of an HTTP/2 stream: set when the backend broke the session off. */
   rstCode: number = constants.NGHTTP2_NO_ERROR;
+  /** The session says itself when it is over (`session-marks.ts`): how the socket ends does not matter. */
+  endsInBand = false;
   /** Until the backend's answer is there. */
   #head: HeadReader | undefined = new HeadReader();
   /** Told of it, once. */
@@ -106,7 +108,7 @@ export class SessionSocket extends net.Socket {
 
 function ended(this: SessionSocket): void {
   // A half that we have closed cannot be written to; the client that closed it is gone, whatever the reason.
-  if (this.writableEnded || this.destroyed) return;
+  if (this.endsInBand || this.writableEnded || this.destroyed) return;
   this.write(probe);
   if (this.errored !== null) this.rstCode = constants.NGHTTP2_CANCEL;
 }

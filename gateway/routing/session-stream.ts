@@ -206,7 +206,8 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
 
   ended(kind: 'moved' | 'over'): void {
     this.#streamEnd = kind;
-    if (kind === 'moved') this.innerOver();
+    // Nothing follows: a socket need not be heard out, and is closed at once.
+    if (kind === 'moved' || this.#inner instanceof SessionSocket) this.innerOver();
   }
 
   // What the stream under it tells.
@@ -230,7 +231,8 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
   innerOver(): void {
     const inner = this.#letGo();
     if (inner === undefined || this.destroyed) return;
-    if (!inner.writableEnded) inner.end();
+    if (inner instanceof SessionSocket) inner.destroy();
+    else if (!inner.writableEnded) inner.end();
     const next = afterStreamEnd({
       end: this.#streamEnd,
       whole: this.#missing === 0 && this.#state.length > 0,
@@ -272,6 +274,7 @@ export class ResumableStream extends EventEmitter implements SessionStream, Mark
   #listen(inner: OwnerSide): void {
     forgetSentHeaders(inner);
     this.#inner = inner;
+    if (inner instanceof SessionSocket) inner.endsInBand = true;
     (inner as Held)[outerOf] = this;
     inner.on('error', ignore);
     inner.on('data', innerData);

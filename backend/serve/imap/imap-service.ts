@@ -283,6 +283,10 @@ class StreamTransport implements Transport {
     });
   }
 
+  gather(): void {
+    this.#stream.cork();
+  }
+
   pauseInput(): void {
     this.#stream.pause();
   }

@@ -21,6 +21,8 @@ export interface Transport {
   write(chunk: Buffer): boolean;
   /** Resolves when the next write may come, or when the connection is gone. */
   drained(): Promise<void>;
+  /** What is written from here on leaves with `end`. */
+  gather?(): void;
   pauseInput(): void;
   resumeInput(): void;
   /** Sends what was written, then closes. */
@@ -143,6 +145,7 @@ export class ReplyWriter {
 
   /** The last word on a resumable stream. Flushes. */
   end(kind: 'moved' | 'over'): void {
+    if (this.#marked) this.#transport.gather?.();
     void this.flush();
     if (!this.#marked) return;
     const head = Buffer.alloc(frameHeadBytes);

@@ -85,6 +85,16 @@ describe('a session on a socket of its own', () => {
     await once(socket, 'close');
   });
 
+  test('is closed by the backend when its bytes come before the answer', async () => {
+    serve = () => {
+      throw new Error('nothing was opened');
+    };
+    const socket = net.connect(socketPath);
+    socket.on('error', () => {});
+    socket.write(Buffer.concat([encodeHead({ ':path': '/imap' }), Buffer.from('a NOOP')]));
+    await once(socket, 'close');
+  });
+
   test('is told of a backend that goes away without an answer', async () => {
     serve = (stream) => stream.destroy();
     await expect(answerOn(open(), 20_000)).rejects.toMatchObject({ code: 'unavailable' });
