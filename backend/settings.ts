@@ -116,6 +116,13 @@ export const backendSettings = {
     min: '30m',
     doc: 'A silent IMAP session is closed after this (RFC 9051 5.4 asks for at least 30m).',
   },
+  'pop3.login_delay': {
+    kind: 'duration',
+    cluster: 'live',
+    default: '0s',
+    max: '1h',
+    doc: 'Least time between two POP3 logins of an account (LOGIN-DELAY, RFC 2449). 0s: none.',
+  },
   'pop3.idle_timeout': {
     kind: 'duration',
     cluster: 'live',

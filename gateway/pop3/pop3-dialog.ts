@@ -42,6 +42,18 @@ export const pop3DialogWords: DialogWords = {
   lost: '',
 };
 
+/** RFC 2449: what CAPA names before login, beside what depends on TLS. */
+export const pop3Capabilities: readonly string[] = [
+  'TOP',
+  'UIDL',
+  'RESP-CODES',
+  'AUTH-RESP-CODE',
+  'PIPELINING',
+  'EXPIRE NEVER',
+  'UTF8 USER',
+  'IMPLEMENTATION Postern',
+];
+
 const wait: DialogStep = { do: 'wait' };
 
 export class Pop3Dialog implements LoginDialog {
@@ -118,6 +130,11 @@ export class Pop3Dialog implements LoginDialog {
   }
 
   loginRefused(reason: string): DialogStep {
+    if (reason === 'login-delay') {
+      this.#sasl = undefined;
+      // RFC 2449 8.1.1: the credentials were right, and it is too early.
+      return { do: 'say', text: '-ERR [LOGIN-DELAY] This account logged in a moment ago, come later\r\n' };
+    }
     // RFC 2449 8.1.1: the mailbox is in use; try again later.
     if (reason !== 'limit' && reason !== 'busy') return this.loginFailed();
     this.#sasl = undefined;
@@ -156,6 +173,11 @@ export class Pop3Dialog implements LoginDialog {
         return this.#check(user, rest);
       case 'AUTH':
         return this.#auth(rest);
+      case 'UTF8':
+        // RFC 6856 2: messages come as they are with and without it; names and passwords may be UTF-8 anyway.
+        return rest === ''
+          ? { do: 'say', text: '+OK UTF8 enabled\r\n' }
+          : this.#countError('-ERR UTF8 takes no argument\r\n');
       case 'QUIT':
         return { do: 'close', text: '+OK Bye\r\n', reason: 'logout' };
       default:
@@ -164,7 +186,7 @@ export class Pop3Dialog implements LoginDialog {
   }
 
   #capa(): string {
-    const lines = ['+OK', 'TOP', 'UIDL', 'RESP-CODES', 'AUTH-RESP-CODE', 'PIPELINING'];
+    const lines = ['+OK', ...pop3Capabilities];
     if (this.#mayLogin) lines.push('USER', `SASL ${mechanismsOf(this.#offer, this.#channel).join(' ')}`);
     if (!this.#facts.tls && this.#facts.canStartTls) lines.push('STLS');
     lines.push('.');

@@ -89,7 +89,7 @@ export function againOf(answer: Answer<OwnerSide>): Again | undefined {
   if (answer.status === linkStatus.busy) {
     const reason = answer.headers[linkHeader.reason];
     // A limit of the account is an answer; a backend that is starting or leaving is not.
-    if (reason === 'limit') return undefined;
+    if (reason === 'limit' || reason === 'login-delay') return undefined;
     discard(answer.stream);
     return { kind: 'again', reason: 'busy' };
   }

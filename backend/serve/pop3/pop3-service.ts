@@ -7,10 +7,14 @@ import { freshFolder } from '../fresh-folder.ts';
 import { checkCredentials } from '../login-service.ts';
 import type { SessionService, SessionStream } from '../service.ts';
 import { enterSession, leaveSession } from '../session-count.ts';
+import { LoginDelay } from './login-delay.ts';
 import { Maildrop } from './maildrop.ts';
 import { CommandLines } from './pop3-command.ts';
 import { Pop3Output } from './pop3-output.ts';
-import { capabilities, Pop3Session } from './pop3-session.ts';
+import { capabilitiesWith, Pop3Session } from './pop3-session.ts';
+
+/** Of this backend. */
+const loginDelay = new LoginDelay();
 
 /**
  * 401 when the credentials are wrong; 200, and the session's bytes follow, from the first command after login.
@@ -35,12 +39,18 @@ export const pop3Service: SessionService = async (stream, opening, context) => {
       ...(isFault(error, 'limit-reached') ? { [linkHeader.reason]: 'limit' } : {}),
     });
   }
+  const loginDelayMs = context.settings['pop3.login_delay'];
+  if (loginDelay.enter(account.address, loginDelayMs, performance.now()) > 0) {
+    account.release();
+    return answer(stream, linkStatus.busy, { [linkHeader.reason]: 'login-delay' });
+  }
   if (!enterSession(account, context.settings['account.sessions_max'])) {
     account.release();
     return answer(stream, linkStatus.busy, { [linkHeader.reason]: 'limit' });
   }
   const startedAtMs = performance.now();
   const output = new Pop3Output(stream);
+  const said = capabilitiesWith(loginDelayMs);
   let session: Pop3Session | undefined;
   let reason = 'quit';
   const leave = (): void => {
@@ -49,13 +59,13 @@ export const pop3Service: SessionService = async (stream, opening, context) => {
   try {
     const folder = await account.store.folder('INBOX');
     await freshFolder(folder);
-    session = new Pop3Session(folder, await Maildrop.of(folder), output);
+    session = new Pop3Session(folder, await Maildrop.of(folder), output, said);
     if (account.ended.aborted) throw new Fault('not-owner', 'the account was left');
     account.ended.addEventListener('abort', leave, { once: true });
     if (stream.destroyed) throw new Fault('gone', 'the gateway gave up');
     stream.respond({
       ':status': linkStatus.accepted,
-      [linkHeader.capability]: capabilities.map((word) => word.replaceAll(' ', '=')).join(' '),
+      [linkHeader.capability]: said.map((word) => word.replaceAll(' ', '=')).join(' '),
     });
     stream.setTimeout(context.settings['pop3.idle_timeout'], () => {
       reason = 'idle';

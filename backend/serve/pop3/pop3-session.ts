@@ -13,7 +13,7 @@ import type { Pop3Output } from './pop3-output.ts';
 /** Bad commands in a session before it is closed. */
 export const errorsMax = 20;
 
-/** RFC 2449; the same list the gateway shows after login. */
+/** RFC 2449: what CAPA names after login. */
 export const capabilities: readonly string[] = [
   'TOP',
   'UIDL',
@@ -21,8 +21,16 @@ export const capabilities: readonly string[] = [
   'AUTH-RESP-CODE',
   'PIPELINING',
   'EXPIRE NEVER',
+  'UTF8 USER',
   'IMPLEMENTATION Postern',
 ];
+
+/** With LOGIN-DELAY where there is one, in whole seconds (RFC 2449 6.5). */
+export function capabilitiesWith(loginDelayMs: number): readonly string[] {
+  return loginDelayMs === 0
+    ? capabilities
+    : [...capabilities, `LOGIN-DELAY ${Math.ceil(loginDelayMs / 1000)}`];
+}
 
 /** Messages up to this are read at once. */
 const wholeBytesMax = 256 * 1024;
@@ -36,7 +44,10 @@ export class Pop3Session {
   retrievedCount = 0;
   deletedCount = 0;
 
-  constructor(folder: Folder, drop: Maildrop, output: Pop3Output) {
+  readonly #capabilities: readonly string[];
+
+  constructor(folder: Folder, drop: Maildrop, output: Pop3Output, said = capabilities) {
+    this.#capabilities = said;
     this.#folder = folder;
     this.#drop = drop;
     this.#output = output;
@@ -59,7 +70,9 @@ export class Pop3Session {
     } catch (error) {
       if (!isFault(error) || error.code === 'lease-lost' || error.code === 'not-owner') throw error;
       if (error.code === 'gone' && command.verb !== 'RETR' && command.verb !== 'TOP') throw error;
-      return await this.#failed(error);
+      const goesOn = await this.#failed(error);
+      // RFC 1939 6: whether the removal was successful or not, the session ends.
+      return command.verb === 'QUIT' ? 'end' : goesOn;
     }
   }
 
@@ -82,7 +95,7 @@ export class Pop3Session {
         await output.add(`+OK ${drop.count} messages\r\n`);
         return 'more';
       case 'CAPA':
-        await output.add(`+OK\r\n${capabilities.join('\r\n')}\r\n.\r\n`);
+        await output.add(`+OK\r\n${this.#capabilities.join('\r\n')}\r\n.\r\n`);
         return 'more';
       case 'LIST':
         await this.#table(command.number, (number) => String(drop.size(number)));

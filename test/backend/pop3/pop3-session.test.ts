@@ -1,6 +1,9 @@
 /** POP3 after login, over a real link stream and a real INBOX: bad input first, then every command. */
 import type { ClientHttp2Stream } from 'node:http2';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { Folder } from '../../../backend/store/store.ts';
+import { Fault } from '../../../base/fault.ts';
+import type { Address } from '../../../cluster-protocol/ids.ts';
 import { answerOf, credentialsOf, openServiceRig, removeRoots, type ServiceRig } from '../service-rig.ts';
 
 const ann = 'ann@postern.test';
@@ -18,6 +21,17 @@ const login = (user = ann, password?: string): Record<string, string> => ({
   'postern-account': encodeURIComponent(user),
   'postern-credentials': credentialsOf(user, password),
 });
+
+/** The same object with another method. */
+function replacing<T extends object>(real: T, name: keyof T, method: unknown): T {
+  return new Proxy(real, {
+    get(target, key) {
+      if (key === name) return method;
+      const value = Reflect.get(target, key) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
 
 /** Puts messages into the INBOX. */
 async function fill(...messages: readonly (string | Buffer)[]): Promise<void> {
@@ -204,6 +218,22 @@ describe('commands', () => {
       expect(text).toContain(`\r\n${word}\r\n`);
   });
 
+  test('LOGIN-DELAY is told, and kept', async () => {
+    await rig.close();
+    rig = await openServiceRig({
+      settings: { 'pop3.login_delay': 90_000 },
+      addresses: ['late@postern.test'],
+    });
+    const late = login('late@postern.test');
+    const first = rig.open('pop3', late);
+    first.end('CAPA\r\nQUIT\r\n');
+    expect((await answerOf(first)).body.toString()).toContain('\r\nLOGIN-DELAY 90\r\n');
+    // A wrong password hears nothing of it.
+    expect((await answerOf(rig.open('pop3', login('late@postern.test', 'wrong')).end())).status).toBe(401);
+    const second = await answerOf(rig.open('pop3', late).end());
+    expect([second.status, second.headers['postern-reason']]).toEqual([503, 'login-delay']);
+  });
+
   test('words are read in any case', async () => {
     expect(await converse('stat', 'Quit')).toBe('+OK 0 0\r\n+OK bye\r\n');
   });
@@ -264,6 +294,29 @@ describe('removing', () => {
     while (!rig.logged.some(({ text }) => text === 'session ended'))
       await new Promise((r) => setTimeout(r, 5));
     expect(rig.logged.at(-1)).toMatchObject({ reason: 'idle' });
+    expect(await uids()).toEqual([1]);
+  });
+
+  test('that fails is told, and the session ends (RFC 1939 6)', async () => {
+    await rig.close();
+    let failing = false;
+    const fails = (): Promise<never> => Promise.reject(new Fault('storage-failed', 'the storage failed'));
+    rig = await openServiceRig({
+      accounts: (real) =>
+        replacing(real, 'open', async (address: Address) => {
+          const account = await real.open(address);
+          const { store } = account;
+          const folder = async (name: string): Promise<Folder> => {
+            const inbox = await store.folder(name);
+            return failing ? replacing(inbox, 'expunge', fails) : inbox;
+          };
+          return { ...account, store: replacing(store, 'folder', folder), release: () => account.release() };
+        }),
+    });
+    await fill('a: 1\r\n\r\n');
+    failing = true;
+    expect(await converse('DELE 1', 'QUIT', 'STAT')).toBe('+OK\r\n-ERR [SYS/TEMP] try again later\r\n');
+    failing = false;
     expect(await uids()).toEqual([1]);
   });
 

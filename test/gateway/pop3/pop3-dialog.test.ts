@@ -84,6 +84,14 @@ const rows: readonly {
     input: `AUTH PLAIN ${base64('bob\0ann\0pw')}\r\n`,
     said: /^-ERR \[AUTH\]/,
   },
+  { name: 'UTF8', input: 'UTF8\r\nUTF8 x\r\n', said: /^\+OK .*\r\n-ERR/ },
+  {
+    name: 'UTF8 before TLS',
+    input: 'UTF8\r\nSTLS\r\n',
+    facts: plain,
+    said: /^\+OK.*\r\n\+OK/,
+    steps: ['start-tls'],
+  },
   { name: 'QUIT', input: 'QUIT\r\n', said: /^\+OK/, steps: ['close logout'] },
   { name: 'RETR before login', input: 'RETR 1\r\n', said: /^-ERR/ },
   { name: 'DELE before login', input: 'DELE 1\r\n', said: /^-ERR/ },
@@ -119,6 +127,16 @@ describe('POP3 before login', () => {
       expect(outcome.steps).toEqual(steps);
     },
   );
+
+  test('a login that comes too early is told so, and may come again', () => {
+    const dialog = new Pop3Dialog({ tls: true, plaintextLogin: false, canStartTls: true });
+    dialog.push(Buffer.from('USER ann\r\nPASS pw\r\n'));
+    expect([dialog.next().do, dialog.next().do]).toEqual(['say', 'login']);
+    expect(dialog.loginRefused('login-delay')).toMatchObject({
+      do: 'say',
+      text: expect.stringMatching(/^-ERR \[LOGIN-DELAY\] /),
+    });
+  });
 
   test('a name from before TLS is forgotten', () => {
     const dialog = new Pop3Dialog({ tls: false, plaintextLogin: true, canStartTls: true });
