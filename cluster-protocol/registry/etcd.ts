@@ -7,6 +7,7 @@
 import { Etcd3, EtcdLeaseInvalidError, type IOptions } from 'etcd3';
 import { Fault } from '../../base/fault.ts';
 import type { Change, Condition, Registry, RegistryEntry, WatchEvent } from '../registry.ts';
+import { Endpoints } from './etcd-endpoints.ts';
 
 export interface EtcdOptions {
   /** `https://10.0.0.1:2379` … ; the next is tried when one does not answer. */
@@ -24,6 +25,8 @@ const deadlineMsDefault = 2000;
 /** A watch on a member that stands still would wait for ever: pings find it. etcd refuses more than one in 5 s. */
 const pingEveryMs = 5500;
 const pingAnswerMs = 2000;
+const reconnectFirstMs = 100;
+const reconnectMaxMs = 1000;
 /** etcd refuses larger requests itself (1.5 MiB); values of ours are far below. */
 const valueBytesMax = 1024 * 1024;
 /** Entries of one list: domains are the most numerous. */
@@ -36,7 +39,8 @@ export function connectEtcd(options: EtcdOptions): Registry {
 }
 
 class EtcdRegistry implements Registry {
-  readonly #client: Etcd3;
+  readonly #endpoints: Endpoints<Etcd3>;
+  readonly #clients: readonly Etcd3[];
   readonly #prefix: string;
   readonly #deadlineMs: number;
   readonly #closed = new AbortController();
@@ -44,12 +48,18 @@ class EtcdRegistry implements Registry {
   constructor(options: EtcdOptions) {
     this.#prefix = options.prefix;
     this.#deadlineMs = options.deadlineMs ?? deadlineMsDefault;
-    this.#client = new Etcd3(clientOptions(options, this.#deadlineMs));
+    // One client for each member: the library's own choice among several is blind to one that stands still.
+    this.#clients = options.hosts.map((host) => new Etcd3(clientOptions(host, options, this.#deadlineMs)));
+    this.#endpoints = new Endpoints({
+      clients: this.#clients,
+      deadlineMs: this.#deadlineMs,
+      answerIn: answerIn,
+    });
   }
 
   async get(key: string): Promise<RegistryEntry | undefined> {
-    const { kvs } = await this.#call(() =>
-      this.#client.kv.range({ key: this.#bytes(key), serializable: false }),
+    const { kvs } = await this.#ask((client) =>
+      client.kv.range({ key: this.#bytes(key), serializable: false }),
     );
     return kvs[0] === undefined ? undefined : this.#entry(kvs[0]);
   }
@@ -60,8 +70,8 @@ class EtcdRegistry implements Registry {
     let from = this.#bytes(prefix);
     let revision = 0;
     for (;;) {
-      const page = await this.#call(() =>
-        this.#client.kv.range({
+      const page = await this.#ask((client) =>
+        client.kv.range({
           key: from,
           range_end: end,
           limit: listPageEntries,
@@ -114,7 +124,8 @@ class EtcdRegistry implements Registry {
         },
       };
     });
-    const answer = await this.#call(() => this.#client.kv.txn({ compare, success, failure: [] }));
+    this.#needOpen();
+    const answer = await this.#endpoints.once((client) => client.kv.txn({ compare, success, failure: [] }));
     return { done: answer.succeeded, revision: Number(answer.header.revision) };
   }
 
@@ -126,7 +137,8 @@ class EtcdRegistry implements Registry {
   ): void {
     const ended = AbortSignal.any([signal, this.#closed.signal]);
     if (ended.aborted) return;
-    const watcher = this.#client
+    const client = this.#endpoints.preferred;
+    const watcher = client
       .watch()
       .prefix(this.#bytes(prefix))
       .startRevision(String(fromRevision + 1))
@@ -136,6 +148,7 @@ class EtcdRegistry implements Registry {
       if (over) return;
       over = true;
       ended.removeEventListener('abort', finish);
+      stay();
       watcher.removeAllListeners();
       watcher.on('error', () => {}); // what comes late has nobody to go to
       watcher.cancel().catch(() => {});
@@ -146,6 +159,7 @@ class EtcdRegistry implements Registry {
       finish();
       on.resynchronise();
     };
+    const stay = this.#endpoints.onLeave(client, loseplace);
     watcher.on('data', ({ events }) => {
       for (const event of events) {
         if (over) return;
@@ -162,15 +176,15 @@ class EtcdRegistry implements Registry {
 
   /** etcd counts in whole seconds and may grant longer: the lease then outlives what its holder believes, which is safe. */
   async grantLease(ttlMs: number): Promise<string> {
-    const { ID } = await this.#call(() =>
-      this.#client.leaseClient.leaseGrant({ TTL: Math.max(1, Math.ceil(ttlMs / 1000)), ID: 0 }),
+    const { ID } = await this.#ask((client) =>
+      client.leaseClient.leaseGrant({ TTL: Math.max(1, Math.ceil(ttlMs / 1000)), ID: 0 }),
     );
     return ID;
   }
 
   async renewLease(lease: string): Promise<void> {
-    const ttl = await this.#call(async () => {
-      const stream = await this.#client.leaseClient.leaseKeepAlive({
+    const ttl = await this.#ask(async (client) => {
+      const stream = await client.leaseClient.leaseKeepAlive({
         deadline: Date.now() + this.#deadlineMs,
       });
       try {
@@ -190,7 +204,7 @@ class EtcdRegistry implements Registry {
 
   async revokeLease(lease: string): Promise<void> {
     try {
-      await this.#call(() => this.#client.leaseClient.leaseRevoke({ ID: lease }));
+      await this.#ask((client) => client.leaseClient.leaseRevoke({ ID: lease }));
     } catch (error) {
       if (!(error instanceof Fault && error.code === 'lease-lost')) throw error;
     }
@@ -198,30 +212,17 @@ class EtcdRegistry implements Registry {
 
   async close(): Promise<void> {
     this.#closed.abort();
-    this.#client.close();
+    for (const client of this.#clients) client.close();
   }
 
   /** @throws {Fault} `lease-lost` when a lease named in the call is gone, `registry-failed` otherwise. */
-  async #call<T>(call: () => Promise<T>): Promise<T> {
+  #ask<T>(call: (client: Etcd3) => Promise<T>): Promise<T> {
+    this.#needOpen();
+    return this.#endpoints.ask(call);
+  }
+
+  #needOpen(): void {
     if (this.#closed.signal.aborted) throw new Fault('registry-failed', 'the registry is closed');
-    // The library's own deadline does not cover its dialling and choosing of hosts.
-    const late = Promise.withResolvers<never>();
-    const timer = setTimeout(
-      () => late.reject(new Fault('registry-failed', 'etcd did not answer in time')),
-      this.#deadlineMs + 500,
-    );
-    try {
-      return await Promise.race([call(), late.promise]);
-    } catch (error) {
-      if (error instanceof Fault) throw error;
-      if (error instanceof EtcdLeaseInvalidError || /requested lease not found/.test(String(error)))
-        throw new Fault('lease-lost', 'the registry has ended the lease', { cause: error });
-      throw new Fault('registry-failed', `etcd: ${error instanceof Error ? error.message : String(error)}`, {
-        cause: error,
-      });
-    } finally {
-      clearTimeout(timer);
-    }
   }
 
   #bytes(key: string): Buffer {
@@ -242,15 +243,31 @@ class EtcdRegistry implements Registry {
   }
 }
 
-function clientOptions(options: EtcdOptions, deadlineMs: number): IOptions {
+/** What etcd says of the call itself, and every member would say alike. */
+function answerIn(error: unknown): Fault | undefined {
+  if (error instanceof Fault) return error;
+  if (error instanceof EtcdLeaseInvalidError || /requested lease not found/.test(String(error)))
+    return new Fault('lease-lost', 'the registry has ended the lease', { cause: error });
+  return undefined;
+}
+
+/** The library's own tries and pauses: ours are in `etcd-endpoints.ts`, and a circuit left open would outlast an outage. */
+const onlyOnce = { execute: async (call: (context: object) => unknown) => call({}) };
+
+function clientOptions(host: string, options: EtcdOptions, deadlineMs: number): IOptions {
   const { tls, login } = options;
   return {
-    hosts: [...options.hosts],
+    hosts: host,
+    faultHandling: { global: onlyOnce, host: () => onlyOnce } as unknown as NonNullable<
+      IOptions['faultHandling']
+    >,
     dialTimeout: deadlineMs,
     grpcOptions: {
       'grpc.keepalive_time_ms': pingEveryMs,
       'grpc.keepalive_timeout_ms': pingAnswerMs,
       'grpc.keepalive_permit_without_calls': 1,
+      'grpc.initial_reconnect_backoff_ms': reconnectFirstMs,
+      'grpc.max_reconnect_backoff_ms': reconnectMaxMs,
     },
     defaultCallOptions: (context) => (context.isStream ? {} : { deadline: Date.now() + deadlineMs }),
     ...(login === undefined ? {} : { auth: { username: login.user, password: login.password } }),
