@@ -34,7 +34,9 @@ import { Controller } from './cluster/controller.ts';
 import { openLinkServer } from './cluster/link-server.ts';
 import { reportLoad } from './cluster/load-report.ts';
 import { joinCluster, type Member } from './cluster/member.ts';
-import { checkStorageRoot, readClusterRecord } from './cluster/storage-root.ts';
+import { probeStorage, storageOnceWell } from './cluster/storage-health.ts';
+import { readClusterRecord } from './cluster/storage-root.ts';
+import { type StorageWatch, watchStorage } from './cluster/storage-watch.ts';
 import { adminService } from './serve/admin-service.ts';
 import { deliverService, recipientService, settleService } from './serve/deliver/deliver-service.ts';
 import { httpService } from './serve/http/http-service.ts';
@@ -103,9 +105,14 @@ async function start(memberStart: MemberStart): Promise<void> {
     return shared.fileChanged(file);
   });
   const root = storageRootOf(layout, settings['storage.root'], memberStart.config);
-  await checkStorageRoot(root, cluster);
+  const probe = (): Promise<void> => probeStorage(root, cluster, memberStart.id);
+  await storageOnceWell(probe, (why, forMs) => {
+    log.error({ why, forMs: Math.round(forMs) }, 'waiting for the storage');
+    void tellSupervisor({ word: 'waiting' });
+  });
 
   let member: Member | undefined;
+  let storage: StorageWatch | undefined;
   const owns: Member['owns'] = (address) => member?.owns(address) ?? { ok: false, owner: '', epoch: 0 };
   const guardFor = (address: string): Guard => {
     if (member === undefined) throw new Fault('not-owner', 'this backend has not joined the cluster yet');
@@ -170,9 +177,14 @@ async function start(memberStart: MemberStart): Promise<void> {
     clock: () => performance.now(),
     leave: (leaving) => accounts.leave((address) => leaving.has(address), 'moved'),
     // Guards throw from here on, and the process ends before anything can be answered.
-    lost: () => process.exit(1),
+    lost: () => {
+      // An orderly exit joins the threads of the pool, and waits for those that hang in the storage.
+      if (storage?.isWell === false) process.once('exit', () => process.kill(process.pid, 'SIGKILL'));
+      process.exit(1);
+    },
   });
   member = joined;
+  storage = watchStorage({ member: joined, probe, unwellAfterMs: settings['storage.unwell_after'], log });
   const controller = new Controller({
     registry,
     config: {
@@ -191,6 +203,7 @@ async function start(memberStart: MemberStart): Promise<void> {
   });
   stop = async (reason) => {
     log.info({ reason, streams: links.streams }, 'stopping');
+    storage?.close();
     links.stopOpenings();
     await links.requestsDone(requestsWaitMs);
     await within(

@@ -23,6 +23,13 @@ export const backendSettings = {
     default: true,
     doc: 'Put messages of up to 256 KiB in a log shared by all accounts of a backend first; their files follow within seconds. Off: each waits for a file of its own.',
   },
+  'storage.unwell_after': {
+    kind: 'duration',
+    default: '10s',
+    min: '1s',
+    max: '5m',
+    doc: 'A backend whose storage has not answered for so long hands its accounts to others; when it cannot within the same time again, it ends and they are taken.',
+  },
   'backend.count': {
     kind: 'count',
     default: 1,

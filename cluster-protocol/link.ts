@@ -232,6 +232,8 @@ export interface MemberRecord {
   readonly weight?: number;
   /** Backends: true while it hands everything over before it stops. */
   readonly draining?: boolean;
+  /** Backends: why it is draining by itself: its storage does not answer, or fails. */
+  readonly unwell?: string;
 }
 
 export interface OwnerHint {

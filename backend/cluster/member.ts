@@ -98,6 +98,7 @@ export class Member {
   #renewTimer: NodeJS.Timeout;
   #lapseTimer: NodeJS.Timeout;
   #releasing = false;
+  #unwell: string | undefined;
   readonly #waiters = new Set<() => void>();
 
   constructor(options: MemberOptions, lease: string, view: LeaseView) {
@@ -176,6 +177,41 @@ export class Member {
       this.#waiters.add(look);
       look();
     });
+  }
+
+  /**
+   * Says in the registry that this backend is not well (its storage is not) and should have nothing, or that it is well
+   * again. What the registry could not take is said again until it has, or until something else is to be said.
+   */
+  async sayUnwell(why: string | undefined): Promise<void> {
+    this.#unwell = why;
+    const { registry, record, log } = this.#options;
+    const key = registryKey.member(record.id);
+    const said = why === undefined ? record : { ...record, draining: true, unwell: why };
+    while (!this.#end.signal.aborted && this.#unwell === why) {
+      try {
+        const entry = await registry.get(key);
+        if (entry === undefined || entry.lease !== this.lease) return; // lost: the next renewal finds out
+        const { done } = await registry.transact(
+          [{ key, is: 'at', revision: entry.revision }],
+          [{ put: key, value: JSON.stringify(said), lease: this.lease }],
+        );
+        if (done) return;
+      } catch (error) {
+        log.warn({ err: error }, 'the state of the storage cannot be told');
+      }
+      await sleep(200, undefined, { ref: false });
+    }
+  }
+
+  /** Is anything to be handed over that is held still? */
+  get isLeaving(): boolean {
+    return this.#releasing || this.holdings.leaving() !== undefined;
+  }
+
+  /** Gives up for good, without releasing: what is held goes to others when the lease has run out. */
+  abandon(reason: string): void {
+    this.#lose(reason);
   }
 
   /** Stops acting and gives everything back at once: call it when all accounts are flushed and closed. */
