@@ -15,6 +15,7 @@ import {
   verify,
   X509Certificate,
 } from 'node:crypto';
+import { isIP } from 'node:net';
 import { Fault } from '../base/fault.ts';
 import type { Authority } from './authority.ts';
 import { machineHost, machineUrn, signLeaf } from './leaf.ts';
@@ -79,7 +80,7 @@ export function readRequest(raw: string): CertificateRequest {
       /^[0-9a-f]{32}$/.test(body.machineId) &&
       Array.isArray(body.edgeNames) &&
       body.edgeNames.length <= edgeNamesMax &&
-      body.edgeNames.every((name) => typeof name === 'string' && /^[A-Za-z0-9.:*-]{1,253}$/.test(name)) &&
+      body.edgeNames.every(isEdgeName) &&
       (body.token === undefined || /^[0-9a-f]{32}$/.test(body.token));
     const machineKey = publicKeyOf(body.machineKey);
     publicKeyOf(body.edgeKey);
@@ -95,6 +96,12 @@ export function readRequest(raw: string): CertificateRequest {
     // said below
   }
   throw new Fault('peer-protocol', 'a request for certificates is malformed');
+}
+
+/** A public name or an address; never one that only a machine's own certificate may have. */
+function isEdgeName(name: unknown): boolean {
+  if (typeof name !== 'string') return false;
+  return isIP(name) !== 0 || (/^[A-Za-z0-9.*-]{1,253}$/.test(name) && !/\.internal\.?$/i.test(name));
 }
 
 /** Has the owner of this key signed the request? */

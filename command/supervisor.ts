@@ -13,7 +13,7 @@ import { flushLog, type Log, openLog } from '../base/log.ts';
 import { release } from '../base/release.ts';
 import type { AdminRequest } from '../cluster-protocol/link.ts';
 import type { Registry } from '../cluster-protocol/registry.ts';
-import { revokeGoneMembers, revokeMember } from '../cluster-protocol/revoke.ts';
+import { revokeGoneMembers } from '../cluster-protocol/revoke.ts';
 import { openRouter } from '../gateway/routing/open-router.ts';
 import type { Router } from '../gateway/routing/router.ts';
 import { askOwner } from './account-work.ts';
@@ -21,6 +21,7 @@ import { type AdminServer, openAdminServer } from './admin-server.ts';
 import { type Certificates, openCertificates } from './certificates.ts';
 import { type ClusterRecord, openCluster, writing } from './cluster-record.ts';
 import { type Configuration, loadConfiguration, type Where } from './configuration.ts';
+import { DeadMembers } from './dead-members.ts';
 import { ensureFirstAccount, ensureFirstDomain, type FirstAccount } from './first-account.ts';
 import { handOverBeforeStop } from './hand-over.ts';
 import { type OpenedCluster, openMachineCluster, type SupervisedMachine } from './machine-cluster.ts';
@@ -74,6 +75,7 @@ class Supervisor {
   readonly #members: MemberProcess[] = [];
   /** What the gateways listen on, by member. */
   readonly #addresses = new Map<string, Addresses>();
+  #dead!: DeadMembers;
   readonly #stopAsked = Promise.withResolvers<void>();
   /** Rejects with what makes going on pointless. */
   readonly #failed = Promise.withResolvers<never>();
@@ -196,6 +198,7 @@ class Supervisor {
         machine['cluster.registry'] === 'etcd' ? machine['cluster.machine'] : undefined,
       ),
     );
+    this.#dead = new DeadMembers(registry, this.#log);
     await revokeGoneMembers(registry).catch((error: unknown) => {
       // etcd is away: the leases run out by themselves.
       this.#log.warn({ error: Fault.from(error).message }, 'leases of an earlier start not revoked');
@@ -207,7 +210,7 @@ class Supervisor {
 
   #create(role: MemberRole, count: number): MemberProcess[] {
     const { layout, configPath } = this.#configuration;
-    const registry = this.#registry!.registry;
+    const dead = this.#dead;
     const made = Array.from(
       { length: count },
       (_, index) =>
@@ -226,9 +229,7 @@ class Supervisor {
           started: (id, pid) => this.#record.note(id, pid),
           died: async (id) => {
             this.#addresses.delete(id);
-            await revokeMember(registry, id).catch((error: unknown) =>
-              this.#log.error({ name: id, error: Fault.from(error).message }, 'lease not revoked'),
-            );
+            await dead.died(id);
           },
           ready: (id, addresses, tookMs) => this.#ready(id, addresses, tookMs),
           cannotStart: (id, line) => {
@@ -379,6 +380,7 @@ class Supervisor {
     await this.#router?.close();
     await Promise.all(of('backend').map((member) => member.drain(backendStopMs)));
     this.#machine?.close();
+    this.#dead?.close();
     await this.#registry?.close();
     if (this.#log === undefined) return;
     this.#log.info({}, 'stopped');

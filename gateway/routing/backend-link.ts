@@ -189,6 +189,8 @@ export class BackendLink {
     }, pingEveryMs).unref();
     let failure: Error | undefined;
     session.on('connect', () => {
+      // The other end may have cut it already: a backend does when this machine is not in the cluster any more.
+      if (session.destroyed) return;
       // Only now: before `connect` the call has no effect on the window the peer is told.
       session.setLocalWindowSize(linkWindowBytes);
       answered = performance.now();
