@@ -61,7 +61,7 @@ export function domainFindings(domain: string, watched: Watched, where: string):
   if (imitation !== undefined) {
     const { how, known } = imitation;
     found.push({
-      weight: how === 'part' ? 2 : 4,
+      weight: how === 'part' ? 1 : 4,
       what: `${where} ${domain} ${wordsOfLikeness[how]} ${known}`,
     });
   }

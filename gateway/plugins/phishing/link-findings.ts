@@ -1,7 +1,14 @@
-/** Links whose text shows another site than they lead to, or that lead to an imitation. */
+/**
+ * Links whose text shows another site than they lead to, or that lead to an imitation.
+ *
+ * Newsletters send every link through a counter of clicks, so that a text which is
+ * an address and leads elsewhere is weak evidence by itself; it is strong when the
+ * site it shows is one of those that are watched, and none when a word of the text merely
+ * looks like a name.
+ */
 import { getDomain } from 'tldts';
 import type { Message } from '../api.ts';
-import { domainFindings, type Finding, type Watched } from './header-findings.ts';
+import { domainFindings, type Finding, isOf, type Watched } from './header-findings.ts';
 
 const htmlBytesMax = 256 * 1024;
 const partsMax = 5;
@@ -12,19 +19,23 @@ const shownCharsMax = 500;
 
 export async function linkFindings(message: Message, watched: Watched): Promise<Finding[]> {
   const found: Finding[] = [];
+  let mismatch: Finding = { weight: 0, what: '' };
   const pages = (await message.parts()).filter(({ type }) => type === 'text/html').slice(0, partsMax);
   for (const part of pages) {
     const judged = new Set<string>();
     for (const { target, shown } of linksOf(await part.text(htmlBytesMax))) {
       if (shown !== undefined && getDomain(shown) !== getDomain(target)) {
-        found.push({ weight: 3, what: `a link shows ${shown} and leads to ${target}` });
+        const weight = isOf(shown, watched.domains) ? 4 : 1;
+        // Ten links through one counter are one finding.
+        if (weight > mismatch.weight)
+          mismatch = { weight, what: `a link shows ${shown} and leads to ${target}` };
       }
       if (!judged.has(target)) found.push(...domainFindings(target, watched, 'link'));
       judged.add(target);
-      if (found.length >= findingsMax) return found;
+      if (found.length >= findingsMax) break;
     }
   }
-  return found;
+  return mismatch.weight > 0 ? [mismatch, ...found] : found;
 }
 
 /**
@@ -55,7 +66,7 @@ function targetOf(attributes: string): string | undefined {
 function shownHost(rest: string): string | undefined {
   const close = rest.toLowerCase().indexOf('</a');
   const inside = (close < 0 ? rest : rest.slice(0, close)).replace(/<[^>]{0,500}>/g, ' ').trim();
-  const name = /(?:^|\s)(?:https?:\/\/)?((?:[\p{L}\p{N}-]{1,63}\.){1,8}\p{L}{2,24})(?=$|[\s/:?#])/u.exec(
+  const name = /^(?:https?:\/\/)?((?:[\p{L}\p{N}-]{1,63}\.){1,8}\p{L}{2,24})(?:[/:?#]\S{0,300})?$/u.exec(
     inside,
   )?.[1];
   return name === undefined || getDomain(name) === null ? undefined : hostOf(`http://${name}`);
