@@ -59,7 +59,12 @@ export class TestNetwork {
 
   /** Nothing passes between `name` and `others` any more: in what comes (`in`), in what goes (`out`), or both. */
   async cut(name: string, others: readonly string[], direction: 'in' | 'out' | 'both'): Promise<void> {
-    await this.#rules(name, others, direction, 'drop');
+    const addresses = others.map((other) => this.host(other).address).join(', ');
+    const space = this.#namespace(name);
+    if (direction !== 'out')
+      await this.#in(space, 'nft', `add rule inet pst in ip saddr { ${addresses} } drop`);
+    if (direction !== 'in')
+      await this.#in(space, 'nft', `add rule inet pst out ip daddr { ${addresses} } drop`);
   }
 
   /** So many of a hundred packets between `name` and everybody are lost, each way. */
@@ -78,7 +83,7 @@ export class TestNetwork {
       await this.#in(this.#namespace(name), 'nft', 'flush chain inet pst in; flush chain inet pst out');
   }
 
-  /** Packets that were dropped so far: that a cut did cut. */
+  /** Ends what still runs on the hosts, and the hosts. */
   async close(): Promise<void> {
     for (const name of [...this.#hosts.keys(), 'br']) {
       const space = this.#namespace(name);
@@ -93,20 +98,6 @@ export class TestNetwork {
       await run('ip', ['netns', 'del', space]).catch(() => {});
     }
     this.#hosts.clear();
-  }
-
-  async #rules(
-    name: string,
-    others: readonly string[],
-    direction: 'in' | 'out' | 'both',
-    verdict: string,
-  ): Promise<void> {
-    const addresses = others.map((other) => this.host(other).address).join(', ');
-    const space = this.#namespace(name);
-    if (direction !== 'out')
-      await this.#in(space, 'nft', `add rule inet pst in ip saddr { ${addresses} } ${verdict}`);
-    if (direction !== 'in')
-      await this.#in(space, 'nft', `add rule inet pst out ip daddr { ${addresses} } ${verdict}`);
   }
 
   #namespace(name: string): string {

@@ -31,7 +31,7 @@ const needed: Readonly<Record<string, string>> = {
   'etcd-server': 'etcd',
   'etcd-client': 'etcdctl',
   nftables: 'nft',
-  'glusterfs-server': 'glusterfsd',
+  'glusterfs-common': 'glusterfsd',
   'glusterfs-client': 'glusterfs',
   faketime: 'faketime',
   'roundcube-core': '/var/lib/roundcube/index.php',
