@@ -21,13 +21,14 @@ const { values } = parseArgs({
     messages: { type: 'string', default: '3000' },
     idle: { type: 'string', default: '4000' },
     only: { type: 'string', default: '' },
+    lines: { type: 'boolean', default: false },
     fsync: { type: 'string', default: 'always' },
     help: { type: 'boolean', default: false },
   },
 });
 if (values.help) {
   console.log(
-    'npm run bench -- [--rounds 3] [--seconds 4] [--messages 3000] [--idle 4000] [--only PART-OF-A-NAME|ANOTHER] [--fsync always|optimized]',
+    'npm run bench -- [--rounds 3] [--seconds 4] [--messages 3000] [--idle 4000] [--only PART-OF-A-NAME|ANOTHER] [--fsync always|optimized] [--lines]',
   );
   process.exit(0);
 }
@@ -56,6 +57,7 @@ const bench: Bench = {
   seconds: Number(values.seconds),
   messages: Number(values.messages),
   idleSessions: Number(values.idle),
+  lines: values.lines,
 };
 
 try {

@@ -36,6 +36,8 @@ export interface Bench {
   readonly messages: number;
   /** Idle sessions held at once. */
   readonly idleSessions: number;
+  /** Show what the generator printed. */
+  readonly lines: boolean;
 }
 
 export type Line = Record<string, number | string>;
@@ -60,6 +62,7 @@ export async function load(
       'unavailable',
       `${measure} against port ${side.port} printed nothing: ${done.stderr.slice(-300)}`,
     );
+  if (bench.lines) console.log(`  ${JSON.stringify(line)}`);
   if (Number(line.errors ?? 0) > 0)
     throw new Fault('unavailable', `${measure} against port ${side.port}: ${JSON.stringify(line)}`);
   return line;

@@ -14,11 +14,13 @@ import { silentLog } from '../../../base/log.ts';
 import { type MemberRecord, protocolVersion } from '../../../cluster-protocol/link.ts';
 import { encodeHead, HeadReader, headBytesMax } from '../../../cluster-protocol/session-opening.ts';
 import { Deadlines } from '../../../gateway/net/deadline.ts';
-import { BackendLink } from '../../../gateway/routing/backend-link.ts';
+import { BackendLink, type SocketBudget } from '../../../gateway/routing/backend-link.ts';
+import { openSession } from '../../../gateway/routing/exchange.ts';
 import { answerOn, SessionSocket } from '../../../gateway/routing/session-socket.ts';
 import { newSession } from '../../../gateway/session/new-session.ts';
 import { Splice } from '../../../gateway/session/splice.ts';
 import { waitFor } from '../../support/process.ts';
+import { FakeBackend } from './cluster-rig.ts';
 
 let directory: string;
 let socketPath: string;
@@ -177,20 +179,66 @@ describe('a session on a socket of its own', () => {
 });
 
 describe('a link', () => {
-  const record = (sessions: string | undefined): MemberRecord => ({
+  const record = (address = path.join(directory, 'nobody.sock')): MemberRecord => ({
     id: 'backend-1',
     role: 'backend',
-    address: path.join(directory, 'nobody.sock'),
-    ...(sessions === undefined ? {} : { sessions }),
+    address,
+    sessions: socketPath,
     versions: [protocolVersion, protocolVersion],
     incarnation: 'one',
     pid: process.pid,
     release: 'test',
   });
 
+  async function linkUp(socketBudget: SocketBudget): Promise<BackendLink> {
+    const other = new FakeBackend('backend-1', path.join(directory, 'link.sock'), (stream) =>
+      stream.respond({ ':status': 200 }),
+    );
+    await other.listen();
+    ends.push(() => void other.die());
+    const link = new BackendLink(record(other.record.address), {
+      ...{ log: silentLog, linkIdentity: undefined, socketBudget },
+      changed: () => {},
+    });
+    ends.push(() => link.destroy());
+    await waitFor('the link', () => link.upCount > 0);
+    return link;
+  }
+
+  test('opens sockets as long as they last, and streams beyond', async () => {
+    serve = accepted;
+    const socketBudget = { left: 2 };
+    const link = await linkUp(socketBudget);
+    const opened = [1, 2, 3].map(() => openSession(link, { ':path': '/imap', ':method': 'POST' }, 20_000));
+    const streams = (await Promise.all(opened)).map(({ stream }) => stream);
+    expect(streams.map((stream) => stream instanceof SessionSocket)).toEqual([true, true, false]);
+    for (const stream of streams) stream.on('error', () => {}).destroy();
+    await waitFor('the sockets to be given back', () => socketBudget.left === 2);
+  });
+
+  test('uses a stream when the backend takes no more sockets', async () => {
+    serve = accepted;
+    backend.server.maxConnections = 1;
+    const link = await linkUp({ left: 10 });
+    const first = await openSession(link, { ':path': '/imap', ':method': 'POST' }, 20_000);
+    const second = await openSession(link, { ':path': '/imap', ':method': 'POST' }, 20_000);
+    expect([first, second].map(({ stream }) => stream instanceof SessionSocket)).toEqual([true, false]);
+    expect(second.status).toBe(200);
+    for (const { stream } of [first, second]) stream.on('error', () => {}).destroy();
+  });
+
+  test('that is given up breaks its sessions off, as it does its streams', async () => {
+    serve = accepted;
+    const link = await linkUp({ left: 10 });
+    const { stream } = await openSession(link, { ':path': '/imap', ':method': 'POST' }, 20_000);
+    link.destroy();
+    await waitFor('the end of the session', () => stream.destroyed);
+    expect([stream.rstCode, stream.readableEnded]).toEqual([8, false]);
+  });
+
   test('opens no socket while it is down, and gives back what it was allowed', async () => {
     const socketBudget = { left: 1 };
-    const link = new BackendLink(record(socketPath), {
+    const link = new BackendLink(record(), {
       log: silentLog,
       linkIdentity: undefined,
       changed: () => {},
