@@ -5,7 +5,9 @@ import { decodeCharset, knowsCharset } from './mime/charset.ts';
 import { casemap } from './unicode-casemap.ts';
 
 export type SearchKey =
-  | { readonly key: 'all' | 'none' }
+  | { readonly key: 'all' }
+  /** RFC 3501: with or without `\Recent`. */
+  | { readonly key: 'recent'; readonly on: boolean }
   /** A system flag as `\Seen`, or a keyword. */
   | { readonly key: 'flag'; readonly flag: string; readonly on: boolean }
   /** Days, as ms of their midnight UTC. `sent`: by the Date field. */
@@ -246,11 +248,18 @@ class SearchParser {
     switch (word) {
       case 'ALL':
       case 'SAVEDATESUPPORTED': // every mailbox does (RFC 8514 4.3)
-      case 'OLD': // no message is \Recent here (RFC 9051 dropped it): all are old, none is new
         return { key: 'all' };
-      case 'NEW':
+      case 'OLD':
       case 'RECENT':
-        return { key: 'none' };
+        return { key: 'recent', on: word === 'RECENT' };
+      case 'NEW':
+        return {
+          key: 'and',
+          of: [
+            { key: 'recent', on: true },
+            { key: 'flag', flag: '\\Seen', on: false },
+          ],
+        };
       case 'NOT':
         cursor.space();
         return { key: 'not', of: this.#key(this.#nextWord(), depth + 1) };
@@ -302,7 +311,7 @@ class SearchParser {
         return { key: word === 'LARGER' ? 'larger' : 'smaller', size: cursor.number64() };
       case 'KEYWORD':
       case 'UNKEYWORD':
-        return { key: 'flag', flag: cursor.flag(), on: word === 'KEYWORD' };
+        return { key: 'flag', flag: cursor.atom(), on: word === 'KEYWORD' };
       case 'UID':
         return { key: 'uid', set: cursor.sequenceSet() };
       case 'MODSEQ':

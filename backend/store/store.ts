@@ -96,6 +96,8 @@ export interface Folder {
   readonly uidValidity: number;
   readonly uidNext: number;
   readonly highestModseq: number;
+  /** UIDs from here on were given since this store opened the folder; absent where that is not known. */
+  readonly uidAtOpening?: number;
   /** Messages that exist now, expunged ones left out. */
   readonly count: number;
   readonly unseenCount: number;

@@ -46,6 +46,7 @@ export abstract class StoredFolder implements Folder {
   removed = false;
   /** Messages that the intake log has, and whose files are not durable yet. */
   readonly pending = new PendingFiles();
+  readonly uidAtOpening: number;
   abstract readonly format: FolderFormat;
   abstract readonly late: LateWork;
   readonly #listeners = new Set<(event: FolderEvent) => void>();
@@ -63,6 +64,7 @@ export abstract class StoredFolder implements Folder {
     this.directory = directory;
     this.meta = meta;
     this.state = state;
+    this.uidAtOpening = state.uidNext;
     this.unclean = unclean;
   }
 

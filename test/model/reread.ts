@@ -1,6 +1,6 @@
 /** Reads a whole account anew, as a client does that knows nothing. */
 import { flagsIn } from './mailbox-model.ts';
-import type { ModelSession } from './session.ts';
+import { flagWords, type ModelSession } from './session.ts';
 
 export interface ReadFolder {
   readonly name: string;
@@ -35,7 +35,7 @@ async function readFolder(session: ModelSession, name: string): Promise<ReadFold
     const id = /X-Id: (\S+)/.exec(line)?.[1] ?? 'none';
     const flags = /\bFLAGS \(([^)]*)\)/.exec(line)?.[1] ?? 'none';
     uidById.set(id, Number(uid));
-    contents.push(`${uid}=${id}${flagsIn(flags.toLowerCase().split(' ').filter(Boolean))}`);
+    contents.push(`${uid}=${id}${flagsIn(flags === 'none' ? [flags] : flagWords(flags))}`);
   }
   return {
     name,

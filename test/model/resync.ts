@@ -1,6 +1,6 @@
 /** What a client with a copy of a mailbox asks when it selects it again (RFC 7162 3.2.5), and makes of the answers. */
 import { flagsIn } from './mailbox-model.ts';
-import { type Entry, numbersIn, Violation } from './session.ts';
+import { type Entry, flagWords, numbersIn, Violation } from './session.ts';
 
 /** A copy, as its client left it. */
 export interface Cached {
@@ -37,7 +37,7 @@ export function changedOf(cached: Cached, lines: readonly string[]): Entry[] {
     if (changed === null) continue;
     changes = true;
     if (Number(changed[2]) <= cached.modseq) throw new Violation(`${line} is not of after ${cached.modseq}`);
-    flags.set(Number(changed[1]), flagsIn(changed[3]!.toLowerCase().split(' ').filter(Boolean)));
+    flags.set(Number(changed[1]), flagsIn(flagWords(changed[3]!)));
   }
   return [...flags].sort(([a], [b]) => a - b).map(([uid, told]) => ({ uid, flags: told }));
 }

@@ -158,7 +158,7 @@ export class ModelSession {
         throw new Violation(`${this.name}: message ${number} was UID ${entry.uid}, now ${uid}`);
       if (uid > 0) entry.uid = uid;
       const flags = /\bFLAGS \(([^)]*)\)/.exec(line)?.[1];
-      if (flags !== undefined) entry.flags = flagsIn(flags.toLowerCase().split(' ').filter(Boolean));
+      if (flags !== undefined) entry.flags = flagsIn(flagWords(flags));
       const modseq = Number(/\bMODSEQ \((\d+)\)/.exec(line)?.[1] ?? 0);
       if (modseq > 0) this.#hear(view, entry, modseq, flags === undefined ? undefined : entry.flags);
     }
@@ -184,6 +184,14 @@ export class ModelSession {
       view.entries.splice(at, 1);
     }
   }
+}
+
+/** Flags of an answer, in lower case; \Recent is of the session, not of the message. */
+export function flagWords(flags: string): string[] {
+  return flags
+    .toLowerCase()
+    .split(' ')
+    .filter((word) => word !== '' && word !== '\\recent');
 }
 
 /** What a completion says, in the words of the model. */

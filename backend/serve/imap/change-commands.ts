@@ -6,7 +6,7 @@ import type { OperationResult } from '../../store/operations.ts';
 import type { Folder } from '../../store/store.ts';
 import { uidsIn } from '../../store/uid-set.ts';
 import { answerTryCreate } from './answers.ts';
-import { flagsText, parseFlags } from './flags.ts';
+import { parseFlags } from './flags.ts';
 import type { ImapSession } from './imap-session.ts';
 import type { MailboxView } from './mailbox-view.ts';
 import { modseqCode } from './resync.ts';
@@ -63,7 +63,7 @@ export async function storeFlags(session: ImapSession, { cursor, byUid }: Comman
       const told: string[] = byUid || session.qresync ? [`UID ${uid}`] : [];
       // RFC 7162 3.1.3: told even when silent.
       if (session.condstore && (!silent || done.has(uid))) told.push(`MODSEQ (${facts.modseq})`);
-      if (!silent) told.push(`FLAGS (${flagsText(facts.flags, facts.keywords)})`);
+      if (!silent) told.push(`FLAGS (${view.flagsWords(facts, session.rev2)})`);
       else if (!session.condstore || !done.has(uid)) continue;
       session.untagged(`* ${at + 1} FETCH (${told.join(' ')})`);
       if ((at & 63) !== 0) continue;

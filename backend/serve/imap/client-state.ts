@@ -7,7 +7,7 @@ import type { Account } from '../../accounts/accounts.ts';
 import type { OperationId, OperationResult } from '../../store/operations.ts';
 import type { Folder } from '../../store/store.ts';
 import { rangesOf } from '../../store/uid-set.ts';
-import { allSystemFlags, flagsText } from './flags.ts';
+import { allSystemFlags } from './flags.ts';
 import type { HandOver } from './hand-over.ts';
 import { MailboxView } from './mailbox-view.ts';
 import { ReplyWriter } from './reply-writer.ts';
@@ -132,10 +132,11 @@ export abstract class ClientState {
 
   /** `FETCH (UID u FLAGS (…))` of a message whose flags changed. */
   flagsAnswer(sequence: number, uid: number): string | undefined {
-    const facts = this.view?.folder.facts(uid);
-    if (facts === undefined) return undefined;
+    const { view } = this;
+    const facts = view?.folder.facts(uid);
+    if (view === undefined || facts === undefined) return undefined;
     const modseq = this.condstore ? ` MODSEQ (${facts.modseq})` : '';
-    return `* ${sequence} FETCH (UID ${uid}${modseq} FLAGS (${flagsText(facts.flags, facts.keywords)}))`;
+    return `* ${sequence} FETCH (UID ${uid}${modseq} FLAGS (${view.flagsWords(facts, this.rev2)}))`;
   }
 
   /** Tells what changed in the selected folder. @param expunges  Sequence numbers may change here. */

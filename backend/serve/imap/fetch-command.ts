@@ -17,7 +17,6 @@ import { flagBit, type MessageFacts } from '../../store/store.ts';
 import { writeBinary } from './binary-section.ts';
 import { envelopeText, structureText } from './body-structure.ts';
 import { someGone } from './change-commands.ts';
-import { flagsText } from './flags.ts';
 import type { ImapSession } from './imap-session.ts';
 import type { IndexRanges, MailboxView } from './mailbox-view.ts';
 import {
@@ -114,7 +113,7 @@ async function fetchKnown(
         let line = `* ${at + 1} FETCH (`;
         for (let index = 0; index < items.length; index++) {
           if (index > 0) line += ' ';
-          line += knownItem(items[index]!, facts, view);
+          line += knownItem(items[index]!, facts, view, session.rev2);
         }
         session.writer.text(`${line})\r\n`);
       }
@@ -129,12 +128,12 @@ async function fetchKnown(
 }
 
 /** An item the index can answer; `''` for the others. */
-function knownItem(item: FetchItem, facts: MessageFacts, view: MailboxView): string {
+function knownItem(item: FetchItem, facts: MessageFacts, view: MailboxView, rev2: boolean): string {
   switch (item.kind) {
     case 'uid':
       return `UID ${facts.uid}`;
     case 'flags':
-      return `FLAGS (${flagsText(facts.flags, facts.keywords)})`;
+      return `FLAGS (${view.flagsWords(facts, rev2)})`;
     case 'internaldate':
       return `INTERNALDATE ${imapDateTime(facts.internalDateMs)}`;
     case 'size':
@@ -268,7 +267,7 @@ async function writeMessage(
     } else if (item.kind === 'binary' || item.kind === 'binary-size') {
       if (!(await writeBinaryOrEnd(session, item, content))) session.unknownEncoding = true;
     } else {
-      writer.text(knownItem(item, now, view));
+      writer.text(knownItem(item, now, view, session.rev2));
     }
   }
   writer.text(')\r\n');
@@ -377,7 +376,7 @@ async function markSeen(
   for (const uid of changed) {
     const facts = view.folder.facts(uid);
     if (facts === undefined) continue;
-    const flags = flagsText(facts.flags, facts.keywords);
+    const flags = view.flagsWords(facts, session.rev2);
     const modseq = session.condstore ? `MODSEQ (${facts.modseq}) ` : '';
     session.untagged(
       `* ${view.sequenceOf(uid)} FETCH (${byUid || session.qresync ? `UID ${uid} ` : ''}${modseq}FLAGS (${flags}))`,

@@ -7,7 +7,9 @@
 import { Fault } from '../../../base/fault.ts';
 import { imapNumberSet } from '../../../mailwire/imap-reply.ts';
 import { type ImapSequenceSet, star } from '../../../mailwire/imap-tokens.ts';
-import type { Folder, FolderEvent } from '../../store/store.ts';
+import type { Folder, FolderEvent, MessageFacts } from '../../store/store.ts';
+import { flagsText } from './flags.ts';
+import { RecentMessages } from './recent.ts';
 
 /** Stretches of the view, as indices: `from` included, `to` not; ascending, apart from one another. */
 export type IndexRanges = readonly { readonly from: number; readonly to: number }[];
@@ -33,6 +35,8 @@ export interface RestoredView {
 export interface Told {
   /** Expunged messages are told by UID (RFC 7162 3.2.10). */
   readonly qresync: boolean;
+  /** RFC 9051 knows no RECENT. */
+  readonly rev2: boolean;
   /** Takes an answer, without its CRLF. */
   untagged(answer: string): void;
   /** Words of a FETCH answer with the flags of a message. */
@@ -53,6 +57,7 @@ export class MailboxView {
   /** Modification sequences of this session's own changes that it told itself. */
   #ownModseqs: number[] = [];
   readonly #endWatch: () => void;
+  readonly #recent = new RecentMessages();
   /** Keywords already announced by a FLAGS answer. */
   keywordCount: number;
   /** Where the numbers stand in the folder's history: expunges up to this modseq are told, UIDs from the limit on are not. */
@@ -77,6 +82,7 @@ export class MailboxView {
     this.untold = restored?.untold ?? '';
     this.flagsModseq = restored?.flagsModseq ?? folder.highestModseq;
     if (restored !== undefined) this.#restore(restored);
+    else this.#recent.tell(folder, !readOnly);
     this.#endWatch = folder.watch((event) => {
       this.#take(event);
       changed();
@@ -96,6 +102,22 @@ export class MailboxView {
 
   get count(): number {
     return this.uids.length;
+  }
+
+  /** Messages with \\Recent (RFC 3501 2.3.2). */
+  get recentCount(): number {
+    return this.#recent.count(this.uids);
+  }
+
+  isRecent(uid: number): boolean {
+    return this.#recent.has(uid);
+  }
+
+  /** What stands in a FLAGS item, without parentheses. @param rev2  Without \\Recent. */
+  flagsWords({ uid, flags, keywords }: MessageFacts, rev2: boolean): string {
+    const words = flagsText(flags, keywords);
+    if (rev2 || !this.#recent.has(uid)) return words;
+    return words === '' ? '\\Recent' : `${words} \\Recent`;
   }
 
   /** Sequence number of a UID, 0 when the view has none. */
@@ -207,7 +229,12 @@ export class MailboxView {
     this.modseq = this.folder.highestModseq;
     this.uidLimit = this.folder.uidNext;
     this.untold = '';
-    if (added > 0) client.untagged(`* ${now.length} EXISTS`);
+    if (added === 0) return;
+    client.untagged(`* ${now.length} EXISTS`);
+    this.#recent.tell(this.folder, !this.readOnly);
+    if (client.rev2) return;
+    const recent = this.recentCount;
+    if (recent !== this.#recent.count(before)) client.untagged(`* ${recent} RECENT`);
   }
 
   #dirtyUids(): readonly number[] {

@@ -43,8 +43,8 @@ export function compileKey(
   switch (key.key) {
     case 'all':
       return simple((_, uid) => folder.flagsOf(uid) !== undefined);
-    case 'none':
-      return simple(() => false);
+    case 'recent':
+      return simple((_, uid) => folder.flagsOf(uid) !== undefined && view.isRecent(uid) === key.on);
     case 'flag': {
       const bit = flagBitOf(key.flag);
       if (bit === undefined) {

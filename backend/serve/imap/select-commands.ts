@@ -6,7 +6,8 @@ import { parseSelectParameters } from '../../../mailwire/imap-select-parameters.
 import { type Folder, flagBit, type Store } from '../../store/store.ts';
 import { freshFolder } from '../fresh-folder.ts';
 import type { ImapSession } from './imap-session.ts';
-import type { MailboxView } from './mailbox-view.ts';
+import { lowerBound, type MailboxView } from './mailbox-view.ts';
+import { untoldFrom } from './recent.ts';
 import { modseqCode, tellChangesSince } from './resync.ts';
 import type { CommandCall } from './session-options.ts';
 
@@ -34,7 +35,7 @@ async function open(session: ImapSession, { cursor, name }: CommandCall, readOnl
   if (readOnly) session.untagged('* OK [PERMANENTFLAGS ()] No flags can be changed');
   session.untagged(`* ${view.count} EXISTS`);
   if (session.rev2) session.untagged(`* LIST () "${mailboxSeparator}" ${session.nameFor(folder.name)}`);
-  else session.untagged('* 0 RECENT');
+  else session.untagged(`* ${view.recentCount} RECENT`);
   const unseen = session.rev2 ? 0 : firstUnseen(view);
   if (unseen > 0) session.untagged(`* OK [UNSEEN ${unseen}] First unseen`);
   session.untagged(`* OK [UIDVALIDITY ${folder.uidValidity}] UIDs are valid`);
@@ -122,16 +123,27 @@ export async function tellStatus(
   const folder = await session.account.store.folder(name);
   await folder.refresh();
   const { limits } = session.account.store;
-  const values = items.map((item) => `${item} ${statusValue(folder, item, limits)}`);
+  const values = items.map((item) => {
+    return `${item} ${item === 'RECENT' ? recentIn(session, folder) : statusValue(folder, item, limits)}`;
+  });
   session.untagged(`* STATUS ${session.nameFor(name)} (${values.join(' ')})`);
 }
 
-function statusValue(folder: Folder, item: StatusItem, limits: Store['limits']): number | string {
+/** In the selected mailbox those of the session, elsewhere those nobody was told of (RFC 3501 6.3.10). */
+function recentIn(session: ImapSession, folder: Folder): number {
+  if (session.view?.folder === folder) return session.view.recentCount;
+  const uids = folder.uids();
+  return uids.length - lowerBound(uids, untoldFrom(folder));
+}
+
+function statusValue(
+  folder: Folder,
+  item: Exclude<StatusItem, 'RECENT'>,
+  limits: Store['limits'],
+): number | string {
   switch (item) {
     case 'MESSAGES':
       return folder.count;
-    case 'RECENT':
-      return 0;
     case 'UIDNEXT':
       return folder.uidNext;
     case 'UIDVALIDITY':

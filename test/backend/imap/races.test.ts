@@ -44,7 +44,7 @@ describe('at the same moment', () => {
         ann.run('c STORE 1 -FLAGS (\\Deleted)'),
         bob.run(`c ${command}`),
       ]);
-      expect(undone).toContain('* 1 FETCH (FLAGS ())\r\nc OK');
+      expect(undone).toContain('* 1 FETCH (FLAGS (\\Recent))\r\nc OK');
       expect(removed).toMatch(/^c OK/m);
       expect([...(await store.folder('INBOX')).uids()]).toEqual([1, 3, 4]);
     },
