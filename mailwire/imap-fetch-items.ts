@@ -87,7 +87,16 @@ export function parseFetchItems(cursor: ImapCursor): readonly FetchItem[] {
     if (items.length > fetchItemsMax) throw new Fault('limit-reached', 'Too many items');
   } while (cursor.takeIf(' '));
   cursor.expect(')');
-  return items;
+  return distinct(items);
+}
+
+/** What is asked for twice is told once. */
+function distinct(items: readonly FetchItem[]): readonly FetchItem[] {
+  const seen = new Set<string>();
+  return items.filter((item) => {
+    const name = `${item.kind} ${'label' in item ? `${item.label}${item.peek}${item.partial?.count}` : ''}`;
+    return !seen.has(name) && seen.add(name);
+  });
 }
 
 export interface FetchModifiers {

@@ -328,6 +328,10 @@ class SearchParser {
         return { key: 'modseq', modseq: cursor.number64() };
       case 'EMAILID':
         return { key: 'emailid', id: cursor.astring() };
+      case 'THREADID':
+        // RFC 8474 5.2: every THREADID is NIL here, which no id is.
+        cursor.astring();
+        return { key: 'not', of: { key: 'all' } };
       default:
         throw new Fault('bad-syntax', 'Unknown search key');
     }

@@ -8,6 +8,8 @@ export interface ResyncRequest {
   readonly modseq: number;
   /** UIDs the client has; `undefined`: it does not say. */
   readonly known: readonly ImapRange[] | undefined;
+  /** Message numbers of the client with their UIDs, ascending; `undefined`: it does not say. */
+  readonly match: { readonly numbers: readonly ImapRange[]; readonly uids: readonly ImapRange[] } | undefined;
 }
 
 export interface SelectParameters {
@@ -42,23 +44,24 @@ function parseResync(cursor: ImapCursor): ResyncRequest {
   const modseq = cursor.number64();
   if (modseq === 0) throw new Fault('bad-syntax', '0 is not allowed here');
   let known: readonly ImapRange[] | undefined;
+  let match: ResyncRequest['match'];
   if (cursor.takeIf(' ')) {
     if (!cursor.isAt('(')) {
       known = plainSet(cursor);
-      if (cursor.takeIf(' ')) sequenceMatch(cursor);
-    } else sequenceMatch(cursor);
+      if (cursor.takeIf(' ')) match = sequenceMatch(cursor);
+    } else match = sequenceMatch(cursor);
   }
   cursor.expect(')');
-  return { uidValidity, modseq, known };
+  return { uidValidity, modseq, known, match };
 }
 
-/** Message numbers with their UIDs: a help for servers that forget what was expunged; checked and not used. */
-function sequenceMatch(cursor: ImapCursor): void {
+function sequenceMatch(cursor: ImapCursor): ResyncRequest['match'] {
   cursor.expect('(');
-  plainSet(cursor);
+  const numbers = plainSet(cursor);
   cursor.space();
-  plainSet(cursor);
+  const uids = plainSet(cursor);
   cursor.expect(')');
+  return { numbers, uids };
 }
 
 /** A set without `*` and `$`. */

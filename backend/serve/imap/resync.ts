@@ -20,10 +20,10 @@ export function modseqCode(session: ImapSession, view: MailboxView): string {
 export async function tellChangesSince(
   session: ImapSession,
   view: MailboxView,
-  { modseq, known }: ResyncRequest,
+  { modseq, known, match }: ResyncRequest,
 ): Promise<void> {
   const ranges = known === undefined ? everyUid : merged(known);
-  tellVanished(session, view, modseq, ranges);
+  tellVanished(session, view, modseq, match === undefined ? ranges : above(ranges, matchedUid(view, match)));
   const slice = new Slice();
   for (const { from, to } of await changedRanges(view, view.resolve(ranges, true, []), modseq)) {
     for (let at = from; at < to; at++) {
@@ -111,6 +111,31 @@ export function namedUids(
       to: Math.max(real(from), real(to)),
     })),
   );
+}
+
+/**
+ * The greatest UID that has the number the client has it under: nothing below it went (RFC 7162 3.2.5.2), which helps
+ * where the journal no longer knows what did. 0: none.
+ */
+function matchedUid(view: MailboxView, { numbers, uids }: NonNullable<ResyncRequest['match']>): number {
+  let found = 0;
+  const next = numbersOf(uids);
+  for (const number of numbersOf(numbers)) {
+    const { value: uid, done } = next.next();
+    // Numbers beyond what there is end it too: the sets may be as long as 2^32.
+    if (done || number > view.count) break;
+    if (view.uids[number - 1] === uid && uid > found) found = uid;
+  }
+  return found;
+}
+
+function* numbersOf(ranges: readonly ImapRange[]): Generator<number, undefined> {
+  for (const { from, to } of ranges) for (let number = from; number <= to; number++) yield number;
+  return undefined;
+}
+
+function above(ranges: readonly ImapRange[], uid: number): ImapRange[] {
+  return ranges.filter(({ to }) => to > uid).map(({ from, to }) => ({ from: Math.max(from, uid + 1), to }));
 }
 
 const everyUid: readonly ImapRange[] = [{ from: 1, to: 0xffff_ffff }];

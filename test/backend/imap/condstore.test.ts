@@ -288,6 +288,30 @@ describe('QRESYNC', () => {
     expect(answer).toContain('* VANISHED (EARLIER) 1,4,6\r\n');
   });
 
+  test('numbers the client has under the same UIDs say that nothing below them went', async () => {
+    const store = new MemoryStore();
+    const inbox = await store.folder('INBOX');
+    for (let count = 1; count <= 8; count++) inbox.add(`Subject: ${count}\r\n\r\nx\r\n`);
+    await inbox.expunge([2]);
+    await inbox.expunge([6]);
+    inbox.forgetful = true;
+    const vanishedWith = async (match: string): Promise<string | undefined> => {
+      const client = new ImapClient(store);
+      await client.run('a ENABLE QRESYNC');
+      const answer = await client.run(`a SELECT INBOX (QRESYNC (${await validity(store)} 8${match}))`);
+      expect(answer).toMatch(/^a OK/m);
+      return /VANISHED \(EARLIER\) (\S+)/.exec(answer)?.[1];
+    };
+    expect(await vanishedWith('')).toBe('2,6');
+    // The client knows that 2 went: its third message is the fourth, UID 4.
+    expect(await vanishedWith(' (1:3 1,3:4)')).toBe('6');
+    expect(await vanishedWith(' 1:8 (3 4)')).toBe('6');
+    // It does not: its numbers are others.
+    expect(await vanishedWith(' (1:8 1:8)')).toBe('2,6');
+    // Numbers far beyond what there is.
+    expect(await vanishedWith(' (4000000000:4294967295 4000000000:4294967295)')).toBe('2,6');
+  });
+
   test('UID FETCH VANISHED tells those of the set', async () => {
     const client = new ImapClient(await sample());
     await client.run('x ENABLE QRESYNC');

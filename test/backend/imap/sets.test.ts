@@ -112,6 +112,16 @@ const rows: readonly Dialog[] = [
     gives: ['* ESEARCH (TAG "b") UID COUNT 0\r\n'],
   },
   {
+    says: 'an item asked for twice is told once',
+    send: ['a SELECT INBOX', 'b FETCH 1 (UID FLAGS UID BODY.PEEK[]<0.3> BODY.PEEK[]<0.3>)'],
+    gives: ['* 1 FETCH (UID 1 FLAGS () BODY[]<0> {3}\r\nSub)\r\nb OK'],
+  },
+  {
+    says: 'THREADID is NIL, and none is found (RFC 8474 5.2)',
+    send: ['a SELECT INBOX', 'b SEARCH THREADID T1'],
+    gives: ['* SEARCH\r\nb OK'],
+  },
+  {
     says: 'flags behind a list are BAD',
     send: ['a SELECT INBOX', 'b STORE 1 FLAGS (\\Seen) \\Deleted'],
     gives: [/^b BAD/],
