@@ -37,7 +37,7 @@ export interface ReassignmentLimits {
   readonly membersMax: number;
 }
 
-export const reassignmentLimitsDefault: ReassignmentLimits = { movesMax: 512, membersMax: 60 };
+export const reassignmentLimitsDefault: ReassignmentLimits = { movesMax: 128, membersMax: 60 };
 
 export interface Reassignment {
   readonly map: ShardMap;
