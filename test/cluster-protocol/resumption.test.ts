@@ -1,7 +1,12 @@
 /** What becomes of a session whose stream has ended, case by case; and the ticket that opens the next one. */
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import { afterStreamEnd, formatTaking, parseTaking, type SessionFacts } from '../../cluster-protocol/resumption.ts';
+import {
+  afterStreamEnd,
+  formatTaking,
+  parseTaking,
+  type SessionFacts,
+} from '../../cluster-protocol/resumption.ts';
 import { makeTicket, ticketIsGood, ticketMs } from '../../cluster-protocol/session-ticket.ts';
 
 const idle: SessionFacts = {
@@ -19,7 +24,11 @@ describe('a session whose stream has ended', () => {
     ['handed over', { end: 'moved' }, { do: 'resume' }],
     ['lost behind whole lines of an answer', { reached: 'line' }, { do: 'resume' }],
     ['lost in the middle of an answer', { reached: 'middle' }, { do: 'close', reason: 'mid-answer' }],
-    ['with more client bytes than are kept', { whole: false }, { do: 'say-goodbye', reason: 'no-checkpoint' }],
+    [
+      'with more client bytes than are kept',
+      { whole: false },
+      { do: 'say-goodbye', reason: 'no-checkpoint' },
+    ],
     ['over', { end: 'over', reached: 'line' }, { do: 'close', reason: 'ended' }],
     ['whose client has gone', { clientGone: true }, { do: 'close', reason: 'ended' }],
     ['whose client reads nothing', { stalledMs: 100_000 }, { do: 'close', reason: 'stalled' }],

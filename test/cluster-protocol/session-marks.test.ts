@@ -95,7 +95,11 @@ const heardOf = [
 
 describe('a stream with marks', () => {
   test('what is no frame, or has too long a state, is refused', () => {
-    for (const bytes of [Buffer.from([0, 1, 0, 0, 0]), Buffer.from([99, 1, 0, 0, 0]), Buffer.from('* OK hello\r\n')])
+    for (const bytes of [
+      Buffer.from([0, 1, 0, 0, 0]),
+      Buffer.from([99, 1, 0, 0, 0]),
+      Buffer.from('* OK hello\r\n'),
+    ])
       expect(() => new MarkReader().push(bytes, new Heard())).toThrow(/form/);
     const head = Buffer.alloc(markHeadBytes);
     writeMarkHead(head, 0, 0, stateBytesMax + 1);
