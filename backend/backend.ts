@@ -28,6 +28,7 @@ import { processIdentity } from '../cluster-protocol/revoke.ts';
 import { clusterSettings } from '../cluster-protocol/settings.ts';
 import { followSettings } from '../cluster-protocol/shared-settings.ts';
 import { Aliases } from './accounts/aliases.ts';
+import { DomainQuotas } from './accounts/domain-quotas.ts';
 import { openAccounts } from './accounts/local-accounts.ts';
 import { openTokenVerifier } from './accounts/token-verifier.ts';
 import { Controller } from './cluster/controller.ts';
@@ -118,6 +119,8 @@ async function start(memberStart: MemberStart): Promise<void> {
     if (member === undefined) throw new Fault('not-owner', 'this backend has not joined the cluster yet');
     return member.guardFor(address);
   };
+  const following = new AbortController();
+  const domains = await DomainQuotas.follow(registry, log, following.signal);
   const aliases = new Aliases({ root, log, guardFor, owns: (address) => owns(address).ok });
   const accounts = await openAccounts({
     root,
@@ -126,9 +129,11 @@ async function start(memberStart: MemberStart): Promise<void> {
     guardFor,
     owns: (address) => owns(address).ok,
     scram: logins['login.scram'],
+    domainLimits: (domain) => domains.of(domain),
     loginSecret: await secretOf(registry, registryKey.loginSecret),
     tokens: await openTokenVerifier(logins, path.dirname(memberStart.config), log),
   });
+  domains.onChange = (changed) => void accounts.quotasChanged(changed);
   const socket = layout.linkSocket(memberStart.id);
   const sessions = layout.sessionSocket(memberStart.id);
   const remote = machine && linkAddressOf(machines, memberStart.number);
@@ -213,6 +218,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     await links.close(linksGraceMs);
     await accounts.close();
     shared.close();
+    following.abort();
     loadReport.stop();
     controller.stop();
     await joined.stop();

@@ -74,7 +74,7 @@ export const registryKey = {
   loginSecret: 'login-secret',
   /** base64 of 32 random bytes, written once: backends sign the tickets of sessions with it. */
   sessionSecret: 'session-secret',
-  /** JSON `{ name }`: a domain whose accounts live here. */
+  /** A domain whose accounts live here, and its limits: `domains.ts`. */
   domain: (name: string) => `domain/${name}`,
   domainPrefix: 'domain/',
   /** How busy a backend is, in processor seconds per second; under its lease. */

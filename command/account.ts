@@ -117,7 +117,8 @@ export async function quota(call: CommandCall): Promise<number> {
   return exitCode.done;
 }
 
-function limitOf(
+/** @returns `null` for "default", 0 for "none". @throws {Fault} `bad-argument` */
+export function limitOf(
   option: string,
   text: string,
   parse: (text: string) => number | undefined,
@@ -130,7 +131,7 @@ function limitOf(
   return value;
 }
 
-function parseCount(text: string): number | undefined {
+export function parseCount(text: string): number | undefined {
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 

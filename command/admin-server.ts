@@ -20,6 +20,7 @@ import { performCluster } from './cluster-work.ts';
 import type { Configuration } from './configuration.ts';
 import { type ControlRequest, controlPath, controlRequestBytesMax } from './control.ts';
 import { checkRequest, subjectOf } from './control-check.ts';
+import { listDomains, needAccountRoom, noSuchDomain, setDomainLimits } from './domain-work.ts';
 import type { MemberRole } from './member-process.ts';
 import { performSettings, type Reloaded } from './settings-work.ts';
 
@@ -141,7 +142,7 @@ async function perform(request: ControlRequest, options: AdminServerOptions): Pr
   switch (request.op) {
     case 'account-add': {
       const { domain } = addressParts(request.address);
-      await needDomain(registry, domain);
+      await needAccountRoom(registry, router, domain);
       return askOwner(router, request);
     }
     case 'account-show':
@@ -168,10 +169,10 @@ async function perform(request: ControlRequest, options: AdminServerOptions): Pr
       if ((await recordDomain(registry, request.domain, request.by)) === undefined)
         throw new Fault('already-exists', `${request.domain} is a domain of this cluster already`);
       return { domain: request.domain };
-    case 'domain-list': {
-      const { entries } = await registry.list(registryKey.domainPrefix);
-      return { domains: entries.map((entry) => entry.key.slice(registryKey.domainPrefix.length)) };
-    }
+    case 'domain-list':
+      return listDomains(registry);
+    case 'domain-quota':
+      return setDomainLimits(registry, request);
     case 'cluster-status':
       return clusterStatus(options);
     case 'cert-list':
@@ -240,10 +241,7 @@ async function needEmptyDomain(router: Router, domain: string): Promise<void> {
 
 async function needDomain(registry: Registry, domain: string): Promise<void> {
   if ((await registry.get(registryKey.domain(domain))) !== undefined) return;
-  throw new Fault(
-    'no-such-domain',
-    `${domain} is not a domain of this cluster; add it with "postern domain add ${domain}"`,
-  );
+  throw noSuchDomain(domain);
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {

@@ -216,8 +216,24 @@ export const commands: readonly Command[] = [
     run: async (call) => (await import('./domain.ts')).remove(call),
   },
   {
+    words: ['domain', 'quota'],
+    summary: 'Set what each account of a domain may hold, and how many accounts there may be.',
+    more: "The default for accounts without a quota of their own, and the most that one's own quota counts for. Counts at once; mail and accounts that are there stay.",
+    positionals: [{ name: 'DOMAIN', required: true }],
+    options: {
+      bytes: { type: 'string', value: 'SIZE', doc: 'As "2GiB"; "none"; "default" for account.quota.' },
+      messages: {
+        type: 'string',
+        value: 'COUNT',
+        doc: 'As "10000"; "none"; "default" for account.quota_messages.',
+      },
+      accounts: { type: 'string', value: 'COUNT', doc: 'As "500"; "none".' },
+    },
+    run: async (call) => (await import('./domain.ts')).quota(call),
+  },
+  {
     words: ['domain', 'list'],
-    summary: 'List the domains.',
+    summary: 'List the domains and their limits.',
     positionals: [],
     options: {},
     run: async (call) => (await import('./domain.ts')).list(call),

@@ -95,6 +95,16 @@ export function checkRequest(body: string): ControlRequest {
     case 'domain-add':
     case 'domain-remove':
       return { op: raw.op, domain: canonicalDomain(text('domain')), by: by() };
+    case 'domain-quota': {
+      const limit = (name: 'bytes' | 'messages' | 'accounts') =>
+        raw[name] === undefined
+          ? {}
+          : { [name]: raw[name] === null ? null : count(name, Number.MAX_SAFE_INTEGER) };
+      return {
+        ...{ op: raw.op, domain: canonicalDomain(text('domain')), by: by() },
+        ...{ ...limit('bytes'), ...limit('messages'), ...limit('accounts') },
+      };
+    }
     case 'domain-list':
     case 'cluster-status':
     case 'cert-list':

@@ -39,6 +39,14 @@ export type ControlRequest =
       readonly after?: string;
       readonly countMax: number;
     }
+  | {
+      readonly op: 'domain-quota';
+      readonly domain: string;
+      readonly by: string;
+      readonly bytes?: number | null;
+      readonly messages?: number | null;
+      readonly accounts?: number | null;
+    }
   | { readonly op: 'domain-list' }
   | { readonly op: 'cluster-status' }
   | { readonly op: 'cert-list' }

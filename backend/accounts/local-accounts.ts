@@ -7,7 +7,8 @@ import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
-import { type Address, canonicalAddress } from '../../cluster-protocol/ids.ts';
+import type { DomainLimits } from '../../cluster-protocol/domains.ts';
+import { type Address, addressParts, canonicalAddress } from '../../cluster-protocol/ids.ts';
 import type { Credentials } from '../../cluster-protocol/link.ts';
 import type { MaintenanceTask } from '../../cluster-protocol/maintenance.ts';
 import type { BackendSettings } from '../settings.ts';
@@ -17,7 +18,7 @@ import { Intake } from '../store/intake/intake.ts';
 import { IntakeReader } from '../store/intake/intake-reader.ts';
 import { Lane } from '../store/lane.ts';
 import { openStore } from '../store/open-store.ts';
-import type { Guard, Store, StoreLimits } from '../store/store.ts';
+import type { Guard, Store } from '../store/store.ts';
 import {
   type AccountFile,
   accountDirectory,
@@ -41,10 +42,10 @@ import { KnownAccounts } from './known-accounts.ts';
 import { Logins, type ScramCredentials } from './logins.ts';
 import { maintain } from './maintenance.ts';
 import { OpenAccounts } from './open-accounts.ts';
+import { Quotas, quotaFields } from './quotas.ts';
 import { ScramSalts, type ScramStart } from './scram-keys.ts';
 import type { TokenVerifier } from './token-verifier.ts';
 
-const folderNameBytesMax = 1000;
 const listCountMax = 10_000;
 
 export interface AccountsOptions {
@@ -59,11 +60,19 @@ export interface AccountsOptions {
   readonly scram?: boolean;
   /** Of the cluster: salts of accounts that are none are made from it. One of this process unless told. */
   readonly loginSecret?: Buffer;
+  /** What accounts of a domain may hold; without it only the site and the account itself have a say. */
+  readonly domainLimits?: (domain: string) => DomainLimits;
   /** Judges OAuth tokens; without it none is good. */
   readonly tokens?: TokenVerifier | undefined;
 }
 
-export async function openAccounts(options: AccountsOptions): Promise<Accounts & { close(): Promise<void> }> {
+export interface OwnAccounts extends Accounts {
+  /** Open accounts of these domains get their quotas anew. */
+  quotasChanged(domains: ReadonlySet<string>): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openAccounts(options: AccountsOptions): Promise<OwnAccounts> {
   // A root that has lost its mark is not the storage any more (DESIGN section 2, invariant 7).
   const mark = path.join(options.root, 'cluster.json');
   const marked = await exists(mark);
@@ -95,9 +104,10 @@ async function openIntake(root: string, log: Log): Promise<Intake | undefined> {
   }
 }
 
-class LocalAccounts implements Accounts {
+class LocalAccounts implements OwnAccounts {
   readonly #options: AccountsOptions;
   readonly #intake: AccountsIntake;
+  readonly #quotas: Quotas;
   readonly #known: KnownAccounts;
   readonly #open: OpenAccounts;
   readonly #logins: Logins;
@@ -108,6 +118,7 @@ class LocalAccounts implements Accounts {
     const { settings, log, root } = options;
     this.#options = options;
     this.#intake = intake;
+    this.#quotas = new Quotas(settings, options.domainLimits);
     this.#known = new KnownAccounts(root, confirmAbsent);
     this.#logins = new Logins({
       rememberMs: settings['login.remember'],
@@ -138,7 +149,7 @@ class LocalAccounts implements Accounts {
     const file = await this.#known.read(address, this.#guard(address).epoch);
     this.#guard(address);
     if (!file) return 'no-such-account';
-    const { bytes, messages } = this.#quotaOf(file);
+    const { bytes, messages } = this.#quotas.of(file);
     if (bytes === 0 && messages === 0) return 'yes';
     if (bytes > 0 && sizeBytes > bytes) return 'over-quota';
     const account = await this.open(address);
@@ -189,7 +200,7 @@ class LocalAccounts implements Accounts {
     return {
       address: canonical,
       createdAt: file.createdAt,
-      ...this.#quotaSaid(file),
+      ...this.#quotas.said(file),
       usedBytes: 0,
       messages: 0,
     };
@@ -199,7 +210,7 @@ class LocalAccounts implements Accounts {
     await this.#change(address, (file) => ({ ...file, ...quotaFields(file, quota) }));
     const account = await this.open(address);
     try {
-      const { quotaBytes, quotaMessages } = this.#quotaSaid(await this.#existing(address));
+      const { quotaBytes, quotaMessages } = this.#quotas.said(await this.#existing(address));
       account.store.setQuota(quotaBytes, quotaMessages);
       this.#options.log.info(
         { event: 'quota-set', account: address, quotaBytes, quotaMessages },
@@ -209,6 +220,22 @@ class LocalAccounts implements Accounts {
       account.release();
     }
     return this.show(address);
+  }
+
+  async quotasChanged(domains: ReadonlySet<string>): Promise<void> {
+    for (const { address, store } of this.#open.opened()) {
+      if (!domains.has(addressParts(address).domain)) continue;
+      try {
+        const { bytes, messages } = this.#quotas.of(await this.#existing(address));
+        store.setQuota(bytes, messages);
+      } catch (error) {
+        // It is being left: whoever opens it next reads its limits anew.
+        this.#options.log.debug(
+          { event: 'quota-not-changed', account: address, err: error },
+          'quota not changed',
+        );
+      }
+    }
   }
 
   async setPassword(address: Address, secret: NewSecret): Promise<void> {
@@ -265,7 +292,7 @@ class LocalAccounts implements Accounts {
       return {
         address,
         createdAt: file.createdAt,
-        ...this.#quotaSaid(file),
+        ...this.#quotas.said(file),
         usedBytes: account.store.usage.bytes,
         messages: account.store.usage.messages,
       };
@@ -297,7 +324,7 @@ class LocalAccounts implements Accounts {
           root: this.#options.root,
           directory: accountDirectory(this.#options.root, address),
           guard: leaving,
-          limits: this.#limitsOf(file),
+          limits: this.#quotas.limits(file),
           open: () => this.#openStore(address, leaving, file),
         },
         task,
@@ -340,7 +367,7 @@ class LocalAccounts implements Accounts {
     return openStore({
       directory: accountDirectory(root, address),
       guard,
-      limits: this.#limitsOf(file),
+      limits: this.#quotas.limits(file),
       log: log.child({ account: address }),
       dirsync: settings['storage.dirsync'],
       format: settings['storage.format'],
@@ -351,47 +378,10 @@ class LocalAccounts implements Accounts {
       ...(onBroken === undefined ? {} : { onBroken }),
     });
   }
-
-  #quotaOf(file: AccountFile): { bytes: number; messages: number } {
-    const { settings } = this.#options;
-    return {
-      bytes: file.quotaBytes ?? settings['account.quota'],
-      messages: file.quotaMessages ?? settings['account.quota_messages'],
-    };
-  }
-
-  #quotaSaid(file: AccountFile): { quotaBytes: number; quotaMessages: number } {
-    const { bytes, messages } = this.#quotaOf(file);
-    return { quotaBytes: bytes, quotaMessages: messages };
-  }
-
-  #limitsOf(file: AccountFile): StoreLimits {
-    const { settings } = this.#options;
-    return {
-      messageBytesMax: settings['account.message_size_max'],
-      foldersMax: settings['account.folders_max'],
-      folderNameBytesMax,
-      keywordsPerFolderMax: settings['account.keywords_max'],
-      ...this.#quotaSaid(file),
-    };
-  }
 }
 
 /** @throws {Fault} `bad-argument` */
 function importedCredentials(hash: string): Pick<AccountFile, 'credentials' | 'scram'> {
   const credentials = readImportedHash(hash);
   return { credentials, scram: scramIn(credentials) };
-}
-
-function quotaFields(
-  before: Pick<AccountFile, 'quotaBytes' | 'quotaMessages'>,
-  { bytes, messages }: QuotaChange,
-): Pick<AccountFile, 'quotaBytes' | 'quotaMessages'> {
-  const next = (was: number | undefined, change: number | null | undefined): number | undefined => {
-    if (change === undefined) return was;
-    if (change === null) return undefined;
-    if (Number.isSafeInteger(change) && change >= 0) return change;
-    throw new Fault('bad-argument', 'a quota is a whole number; 0 for no limit');
-  };
-  return { quotaBytes: next(before.quotaBytes, bytes), quotaMessages: next(before.quotaMessages, messages) };
 }

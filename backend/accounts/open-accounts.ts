@@ -69,6 +69,11 @@ export class OpenAccounts {
     return this.#open.size;
   }
 
+  /** Those that are open now. */
+  opened(): readonly OpenAccount[] {
+    return [...this.#open.values()];
+  }
+
   /** The account if it is open at this epoch: takes no time. */
   current(address: Address, epoch: Epoch): Account | undefined {
     const open = this.#open.get(address);

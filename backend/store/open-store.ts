@@ -72,11 +72,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       await finishRename(rootOf(directory, 'mbox'), replay.rename.from, replay.rename.to, log);
       await journal.append({ t: 'renamed' });
     }
-    await takeFromIntake(options, replay, !lost && read.damagedLines === 0, journal);
+    // Before the intake: what it has of a folder that is an mbox by now is in the mbox.
     if (replay.convert) {
       await finishConversion(directory, replay.convert, log);
       await journal.append({ t: 'converted' });
     }
+    await takeFromIntake(options, replay, !lost && read.damagedLines === 0, journal);
     if (replay.copies.length > 0) {
       await finishCopies(maildir, replay);
       await journal.append(...replay.copies.map(({ id }) => ({ t: 'copied', id }) as const));

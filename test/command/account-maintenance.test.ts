@@ -18,6 +18,27 @@ afterAll(async () => {
   await dovecot?.remove();
 }, 60_000);
 
+test('a domain has limits: for each account, and for how many there may be', async () => {
+  const { address } = cluster.account;
+  const domain = address.split('@')[1]!;
+  const bad = (words: string[]) => cluster.command(words).catch((error: Error) => error.message);
+  expect(await bad(['domain', 'quota', domain])).toContain('give --bytes, --messages or --accounts');
+  expect(await bad(['domain', 'quota', 'nowhere.test', '--accounts', '1'])).toContain('not a domain');
+  expect(await bad(['domain', 'quota', domain, '--bytes', 'much'])).toContain('"much" is none of');
+  const limits = ['--bytes', '1MiB', '--messages', '10', '--accounts', '1'];
+  const said = `${domain}: 1048576 bytes each, 10 messages each, 1 accounts\n`;
+  expect(await cluster.command(['domain', 'quota', domain, ...limits])).toBe(said);
+  expect(await cluster.command(['domain', 'list'])).toContain(said);
+  expect(await bad(['account', 'add', `more@${domain}`])).toContain('may have 1 accounts and has them');
+  for (let tries = 0; tries < 200; tries++) {
+    if ((await cluster.command(['account', 'show', address])).includes('10 messages')) break;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  expect(await cluster.command(['account', 'show', address])).toMatch(/quota .*10 messages/);
+  const none = ['--bytes', 'default', '--messages', 'default', '--accounts', 'none'];
+  await cluster.command(['domain', 'quota', domain, ...none]);
+});
+
 test('a Maildir of Dovecot comes in with the account, is checked, repaired, released and resumed', async () => {
   const session = await dovecot.connect();
   for (const subject of ['one', 'two', 'three']) {

@@ -19,6 +19,7 @@ import {
   syncDirectory,
   unlinkFile,
 } from '../files.ts';
+import { listFolders } from '../folder-entry.ts';
 import { clearTemporary } from '../folder-load.ts';
 import { readMeta } from '../folder-meta.ts';
 import { temporaryName } from '../incoming.ts';
@@ -94,7 +95,10 @@ async function placesOf({ maildir, replay }: IntakeToRecover): Promise<ReadonlyM
     if (errnoOf(error) === 'ENOENT') return [];
     throw error;
   });
+  // An INBOX that is an mbox has no files there; its Maildir is still the place of the others.
+  const { mboxes } = await listFolders(path.dirname(maildir));
   for (const name of ['', ...names.filter((entry) => entry[0] === '.')]) {
+    if (mboxes.includes(name)) continue;
     const directory = path.join(maildir, name);
     const mailboxId = (await readMeta(directory))?.mailboxId ?? replay.directories.get(name)?.mailboxId;
     if (mailboxId !== undefined) places.set(mailboxId, directory);

@@ -125,6 +125,22 @@ test('what was put into the Maildir of an INBOX that is an mbox comes when it is
   expect(inbox.count).toBe(2);
 });
 
+test('messages that came through the intake log do not come again when the process ends after a conversion', async () => {
+  const inbox = await store.folder('INBOX');
+  for (const text of ['one', 'two', 'three']) await put(inbox, text);
+  await store.convertFolder!('INBOX', 'mbox');
+  const before = await seenOf('INBOX');
+  // Never closed: the next owner finds the log as a killed process leaves it.
+  const killed = store;
+  store = await bench.open();
+  expect(await seenOf('INBOX')).toEqual(before);
+  expect(await readdir(path.join(bench.directory, 'Maildir/cur'))).toEqual([]);
+  await store.convertFolder!('INBOX', 'maildir');
+  await reopen();
+  expect(await seenOf('INBOX')).toEqual(before);
+  await killed.close().catch(() => {});
+});
+
 test('copies and moves go between folders of both formats, and keep what a copy keeps', async () => {
   const inbox = await store.folder('INBOX');
   await store.createFolder('Box');
