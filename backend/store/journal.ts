@@ -105,6 +105,7 @@ export async function openJournal(
         return { journal, read, lost: isEmpty(read) };
       }
     }
+    // After the owner file was replaced in this directory: that is what makes NFS give up a listing it has cached.
     const older = held === 'first' ? [] : await journalsIn(directory);
     const newest = journalToReplay(older, epoch);
     const data =

@@ -16,7 +16,7 @@ beforeAll(async () => {
     'glusterfs-client',
     'faketime',
   ]);
-  rig = await openRig('t');
+  rig = await openRig('t', { backends: 2, gateways: 1 });
 }, 240_000);
 
 afterAll(async () => {

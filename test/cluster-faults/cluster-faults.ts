@@ -23,7 +23,7 @@ process.on('SIGINT', () => {
   interrupted = true;
 });
 const fromMs = performance.now();
-const rig = await openRig('f', say);
+const rig = await openRig('f', { say });
 try {
   const report = await faultRounds(rig, {
     rounds: Number(values.rounds),

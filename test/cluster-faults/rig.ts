@@ -16,8 +16,6 @@ import type { LoadEvent } from './load.ts';
 import { TestNetwork } from './network.ts';
 import { RegistryHosts } from './registry-hosts.ts';
 
-export const backendHosts = ['m1', 'm2', 'm3'] as const;
-export const gatewayHosts = ['g1', 'g2'] as const;
 export const registryHosts = ['e1', 'e2', 'e3'] as const;
 
 const ports = {
@@ -38,7 +36,19 @@ const fakeClock = [
   '/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1',
 ].find((file) => existsSync(file));
 
+export interface RigOptions {
+  /** 3 unless told; the last has a calendar clock that can be set. */
+  readonly backends?: number;
+  /** 2 unless told. */
+  readonly gateways?: number;
+  readonly say?: (line: string) => void;
+}
+
 export interface Rig {
+  /** Machines, each with one backend: `m1`, `m2` … */
+  readonly backends: readonly string[];
+  /** Machines, each with one gateway: `g1`, `g2` … */
+  readonly gateways: readonly string[];
   readonly network: TestNetwork;
   readonly registry: RegistryHosts;
   readonly cluster: MachineCluster;
@@ -46,7 +56,7 @@ export interface Rig {
   readonly grants: Grants;
   readonly accounts: readonly string[];
   machine(name: string): Machine;
-  /** A machine's calendar clock, so many seconds off; its monotonic clock stays. `m3` alone has one that can be set. */
+  /** A machine's calendar clock, so many seconds off; its monotonic clock stays. The last backend's alone can be set. */
   setClock(offsetSeconds: number): Promise<void>;
   round(number: number): void;
   /** Resolves when every client has been answered a read and an append that it asked from now on. @returns ms */
@@ -58,7 +68,12 @@ export interface Rig {
 
 const now = (): number => Number(process.hrtime.bigint() / 1000n) / 1000;
 
-export async function openRig(tag: string, say: (line: string) => void = () => {}): Promise<Rig> {
+export async function openRig(tag: string, options: RigOptions = {}): Promise<Rig> {
+  const { say = () => {} } = options;
+  const named = (letter: string, count: number): string[] =>
+    Array.from({ length: count }, (_, index) => `${letter}${index + 1}`);
+  const backends = named('m', options.backends ?? 3);
+  const gateways = named('g', options.gateways ?? 2);
   const dir = await temporaryDir('rig');
   const network = new TestNetwork(tag);
   const closers: (() => Promise<void>)[] = [() => dir.remove(), () => network.close()];
@@ -67,7 +82,7 @@ export async function openRig(tag: string, say: (line: string) => void = () => {
     closers.length = 0;
   };
   try {
-    await network.open([...registryHosts, ...backendHosts, ...gatewayHosts, 's1', 'cl']);
+    await network.open([...registryHosts, ...backends, ...gateways, 's1', 'cl']);
     const gluster = new Gluster(dir.path, network.host('s1'));
     closers.push(() => gluster.close());
     await gluster.open();
@@ -92,13 +107,14 @@ export async function openRig(tag: string, say: (line: string) => void = () => {
       'FAKETIME_CACHE_DURATION=1',
     ];
     const machines = [];
-    for (const name of [...backendHosts, ...gatewayHosts]) {
+    for (const name of [...backends, ...gateways]) {
       const host = network.host(name);
-      const isBackend = (backendHosts as readonly string[]).includes(name);
+      const isBackend = backends.includes(name);
+      const canSetClock = name === backends.at(-1) && fakeClock !== undefined;
       machines.push({
         name,
         host: host.address,
-        exec: name === 'm3' && fakeClock !== undefined ? [...host.exec, ...clockEnv] : host.exec,
+        exec: canSetClock ? [...host.exec, ...clockEnv] : host.exec,
         backends: isBackend ? 1 : 0,
         gateways: isBackend ? 0 : 1,
         ports,
@@ -113,12 +129,12 @@ export async function openRig(tag: string, say: (line: string) => void = () => {
     for (let number = 2; number <= accountCount; number++)
       accounts.push(await cluster.addAccount(`user${number}@postern.test`));
     const history = new History();
-    const load = startLoad(network, accounts, history);
+    const load = startLoad(network, gateways, accounts, history);
     closers.push(() => load.stop());
-    const lanes = accounts.flatMap(({ address }) =>
-      gatewayHosts.map((_, gateway) => `${address} ${gateway}`),
-    );
+    const lanes = accounts.flatMap(({ address }) => gateways.map((_, gateway) => `${address} ${gateway}`));
     return {
+      backends,
+      gateways,
       network,
       registry,
       cluster,
@@ -157,12 +173,13 @@ export async function openRig(tag: string, say: (line: string) => void = () => {
 
 function startLoad(
   network: TestNetwork,
+  gateways: readonly string[],
   accounts: readonly { readonly address: string; readonly password: string }[],
   history: History,
 ): { order(order: object): void; stop(): Promise<void> } {
   const options = {
     accounts,
-    gateways: gatewayHosts.map((name) => ({
+    gateways: gateways.map((name) => ({
       host: network.host(name).address,
       imaps: ports.imaps,
       smtp: ports.smtp,

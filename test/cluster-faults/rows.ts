@@ -7,7 +7,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { RandomSource } from '../support/random.ts';
-import { backendHosts, gatewayHosts, type Rig, registryHosts } from './rig.ts';
+import { type Rig, registryHosts } from './rig.ts';
 
 const run = promisify(execFile);
 /** `cluster.lease`, as it is unless an admin sets it. */
@@ -27,7 +27,7 @@ type Row = (stage: Stage) => Promise<string>;
 const pick = <T>(random: RandomSource, from: readonly T[]): T => from[random.between(0, from.length - 1)]!;
 
 async function pauseBackend({ rig, random }: Stage, fromMs: number, toMs: number): Promise<string> {
-  const name = pick(random, backendHosts);
+  const name = pick(random, rig.backends);
   const ms = random.between(fromMs, toMs);
   const pid = (await rig.machine(name).memberPids())[`${name}-backend-1`];
   if (pid === undefined) throw new Error(`${name} has no backend`);
@@ -38,7 +38,7 @@ async function pauseBackend({ rig, random }: Stage, fromMs: number, toMs: number
 }
 
 async function cutBackend({ rig, random }: Stage, others: readonly string[]): Promise<string> {
-  const name = pick(random, backendHosts);
+  const name = pick(random, rig.backends);
   const ms = random.between(leaseMs + 500, leaseMs + 3500);
   await rig.network.cut(name, others, 'both');
   await sleep(ms);
@@ -47,7 +47,7 @@ async function cutBackend({ rig, random }: Stage, others: readonly string[]): Pr
 }
 
 async function restart({ rig, random, previous }: Stage, how: 'term' | 'twice' | 'kill'): Promise<string> {
-  const name = pick(random, [...backendHosts, ...gatewayHosts]);
+  const name = pick(random, [...rig.backends, ...rig.gateways]);
   const machine = rig.machine(name);
   if (how === 'kill') await machine.killEverything();
   else {
@@ -78,7 +78,7 @@ async function registryTrouble({ rig, random }: Stage): Promise<string> {
       registry.start(leader);
       return `${leader}, which led, killed for ${ms} ms`;
     case 'isolate': {
-      const others = [...registryHosts, ...backendHosts, ...gatewayHosts].filter((name) => name !== leader);
+      const others = [...registryHosts, ...rig.backends, ...rig.gateways].filter((name) => name !== leader);
       await network.cut(leader, others, 'both');
       await sleep(ms);
       await network.heal();
@@ -107,12 +107,12 @@ export const rows: Readonly<Record<number, Row>> = {
       await rig.setClock(offset);
       await sleep(random.between(1100, 1800));
     }
-    return 'the calendar of m3 two hours on, two hours back, and right again';
+    return `the calendar of ${rig.backends.at(-1)} two hours on, two hours back, and right again`;
   },
   103: (stage) => cutBackend(stage, registryHosts),
   104: (stage) => cutBackend(stage, ['s1']),
   async 105({ rig, random }) {
-    const name = pick(random, [...backendHosts, ...gatewayHosts]);
+    const name = pick(random, [...rig.backends, ...rig.gateways]);
     const ms = random.between(2500, 5500);
     if (random.between(0, 2) === 0) {
       await rig.network.lose(name, 30);
@@ -120,9 +120,10 @@ export const rows: Readonly<Record<number, Row>> = {
       await rig.network.heal();
       return `${name} lost 30 of 100 packets for ${ms} ms`;
     }
-    const others = pick(random, [registryHosts, backendHosts, gatewayHosts, ['s1']]).filter(
-      (other) => other !== name,
-    );
+    const peers = [registryHosts, rig.backends, rig.gateways, ['s1']]
+      .map((group) => group.filter((other) => other !== name))
+      .filter((group) => group.length > 0);
+    const others = pick(random, peers);
     const direction = pick(random, ['in', 'out'] as const);
     await rig.network.cut(name, others, direction);
     await sleep(ms);
@@ -130,7 +131,7 @@ export const rows: Readonly<Record<number, Row>> = {
     return `${name} cut from ${others.join(', ')}, ${direction} only, for ${ms} ms`;
   },
   async 106({ rig, random }) {
-    const name = pick(random, backendHosts);
+    const name = pick(random, rig.backends);
     const pid = (await rig.machine(name).memberPids())[`${name}-backend-1`]!;
     // Its writes are under way when it is cut off; it stands still until others have its accounts.
     await rig.network.cut(name, ['s1'], 'both');
@@ -144,7 +145,7 @@ export const rows: Readonly<Record<number, Row>> = {
   },
   107: registryTrouble,
   async 108({ rig, random }) {
-    const name = pick(random, [...backendHosts, ...gatewayHosts]);
+    const name = pick(random, [...rig.backends, ...rig.gateways]);
     await rig.network.cut(name, registryHosts, 'in');
     await rig
       .machine('m1')
@@ -152,7 +153,7 @@ export const rows: Readonly<Record<number, Row>> = {
         'cluster',
         'move',
         String(random.between(0, 4095)),
-        `${pick(random, backendHosts)}-backend-1`,
+        `${pick(random, rig.backends)}-backend-1`,
       ])
       .catch(() => {});
     await sleep(random.between(300, 1500));
@@ -165,14 +166,14 @@ export const rows: Readonly<Record<number, Row>> = {
     for (let time = random.between(1, 2); time > 0; time--) {
       const id = await rig.registry.get('controller');
       const name = id.split('-')[0] ?? '';
-      if (!(backendHosts as readonly string[]).includes(name)) continue;
+      if (!rig.backends.includes(name)) continue;
       const moving = rig
-        .machine(pick(random, backendHosts))
+        .machine(pick(random, rig.backends))
         .command([
           'cluster',
           'move',
           String(random.between(0, 4095)),
-          `${pick(random, backendHosts)}-backend-1`,
+          `${pick(random, rig.backends)}-backend-1`,
         ])
         .catch(() => '');
       await sleep(random.between(0, 600));
@@ -187,7 +188,7 @@ export const rows: Readonly<Record<number, Row>> = {
     return `the controller killed: ${done.join(', then ')}`;
   },
   async 110({ rig, random }) {
-    const machine = rig.machine(pick(random, backendHosts));
+    const machine = rig.machine(pick(random, rig.backends));
     const [command, ...before] = rig.network.host('cl').exec;
     const connect = [
       's_client',
@@ -210,8 +211,8 @@ export const rows: Readonly<Record<number, Row>> = {
     return `${machine.name} refused a link without a certificate`;
   },
   async 111({ rig, random }) {
-    const at = rig.machine(pick(random, backendHosts));
-    const to = `${pick(random, backendHosts)}-backend-1`;
+    const at = rig.machine(pick(random, rig.backends));
+    const to = `${pick(random, rig.backends)}-backend-1`;
     const address = pick(random, rig.accounts);
     const tell = (...words: string[]): Promise<string> => at.command(['cluster', ...words]);
     switch (pick(random, ['pin', 'drain'] as const)) {
@@ -232,13 +233,13 @@ export const rows: Readonly<Record<number, Row>> = {
   async 114(stage) {
     const { rig, random } = stage;
     if (random.between(0, 2) === 0) return restart(stage, 'kill');
-    const machine = rig.machine(pick(random, [...backendHosts, ...gatewayHosts]));
+    const machine = rig.machine(pick(random, [...rig.backends, ...rig.gateways]));
     const [member] = Object.keys(await machine.memberPids());
     await machine.kill(member!, 'SIGKILL');
     return `${member} killed`;
   },
   async 115({ rig, random }) {
-    const machine = rig.machine(pick(random, [...backendHosts, ...gatewayHosts]));
+    const machine = rig.machine(pick(random, [...rig.backends, ...rig.gateways]));
     const good = await readFile(machine.config, 'utf8');
     try {
       await writeFile(machine.config, `${good}imap.commands_per_second = "many"\n`);
