@@ -8,7 +8,7 @@ import { changeAndRecord, readHistory } from '../cluster-protocol/change-history
 import { type Address, type MemberId, shardOf } from '../cluster-protocol/ids.ts';
 import { decodeMoves, type MoveRecord, movesOf } from '../cluster-protocol/move-log.ts';
 import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
-import { pinsMax } from '../cluster-protocol/shard-map.ts';
+import { pinBytesMax, pinsMax } from '../cluster-protocol/shard-map.ts';
 import { shardNumber, wishKey } from '../cluster-protocol/wishes.ts';
 import type { Router } from '../gateway/routing/router.ts';
 import { askOwner } from './account-work.ts';
@@ -81,10 +81,12 @@ export async function performCluster(
     case 'cluster-pin': {
       const { address, member, by } = request;
       needTaker(facts, member);
-      if (!facts.wishes.pins.has(address) && facts.wishes.pins.size >= pinsMax)
+      const { pins } = facts.wishes;
+      const pinBytes = [...pins.keys(), address].reduce((sum, name) => sum + Buffer.byteLength(name), 0);
+      if (!pins.has(address) && (pins.size >= pinsMax || pinBytes > pinBytesMax))
         throw new Fault(
           'limit-reached',
-          `${pinsMax} accounts are pinned, and the map holds no more; unpin one`,
+          `${pins.size} accounts are pinned, and the map holds no more; unpin one`,
         );
       // Nobody needs a pin for an account that is none, and a slip of the pen would stand for ever.
       await askOwner(router, { op: 'account-show', address });

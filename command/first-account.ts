@@ -4,13 +4,16 @@
  */
 import { randomInt } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { writeDurably } from '../base/durable-file.ts';
-import { isFault } from '../base/fault.ts';
+import { Fault, isFault } from '../base/fault.ts';
 import type { AdminRequest } from '../cluster-protocol/link.ts';
 import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
 
 export const firstDomain = 'postern.test';
 export const firstAddress = `demo@${firstDomain}`;
+const triesMax = 5;
+const retryMs = 500;
 /** Present in the registry once the account was made. */
 const doneKey = 'first-account';
 
@@ -52,14 +55,27 @@ export async function ensureFirstAccount(options: {
   const password = noted ?? readablePassword();
   if (noted === undefined)
     await writeDurably(file, `account:  ${firstAddress}\npassword: ${password}\n`, 0o600);
+  for (let tried = 1; ; tried++) {
+    try {
+      await addOrSet(admin, password);
+      break;
+    } catch (error) {
+      // The backend was lost in mid-request, which says nothing of the next one.
+      if (Fault.from(error).whose !== 'peer' || tried === triesMax) throw error;
+      await sleep(retryMs);
+    }
+  }
+  await registry.transact([], [{ put: doneKey, value: firstAddress }]);
+  return { address: firstAddress, file, password };
+}
+
+async function addOrSet(admin: (request: AdminRequest) => Promise<unknown>, password: string): Promise<void> {
   try {
     await admin({ op: 'account-add', address: firstAddress, password });
   } catch (error) {
     if (!isFault(error, 'already-exists')) throw error;
     await admin({ op: 'account-passwd', address: firstAddress, password });
   }
-  await registry.transact([], [{ put: doneKey, value: firstAddress }]);
-  return { address: firstAddress, file, password };
 }
 
 /** Four speakable words without meaning, `kotam-bewil-…`: 66 bits, and no letter that looks like another. */

@@ -21,7 +21,10 @@ import {
   type Holding,
   holdingOf,
   holdingOfAddress,
+  pinBytesMax,
+  pinsMax,
   type ShardMap,
+  shardCountInEtcdMax,
   whereIs,
 } from '../../cluster-protocol/shard-map.ts';
 import { isDrained, noWishes, type Wishes, wishesAfter, wishesFrom } from '../../cluster-protocol/wishes.ts';
@@ -87,6 +90,42 @@ describe('the shard map', () => {
     ['a pin without name', JSON.stringify({ ...good, pins: [[1]] })],
   ])('with %s is refused', (_what, text) => {
     expect(() => decodeShardMap(text)).toThrow(expect.objectContaining({ code: 'peer-protocol' }));
+  });
+});
+
+describe('with etcd, whose requests may have 1.5 MiB,', () => {
+  test('a map of as many shards as it may have fits, however many owners, moves and pins there are', () => {
+    const holders = Array.from({ length: 1000 }, (_, index) => ({
+      id: `machine-with-a-long-name-${index}-backend-1`,
+      incarnation: index.toString(16).padStart(16, '0'),
+    }));
+    const nextEpoch = 9_999_999_999;
+    const holder = (number: number) => holders[number % holders.length]!;
+    const pinned = (index: number): string =>
+      `${String(index).padStart(Math.floor(pinBytesMax / pinsMax) - 12, 'p')}@example.org`;
+    const pins = new Map<string, Holding>();
+    for (let index = 0; index < pinsMax; index++)
+      pins.set(pinned(index), {
+        state: 'releasing',
+        owner: holder(index),
+        epoch: nextEpoch - 1 - index,
+        to: holder(index + 1),
+      });
+    const text = encodeShardMap(
+      buildShardMap(
+        shardCountInEtcdMax,
+        nextEpoch,
+        (shard) => ({
+          state: 'releasing',
+          owner: holder(shard * 7),
+          epoch: nextEpoch - 1 - shard,
+          to: holder(shard * 7 + 1),
+        }),
+        pins,
+      ),
+    );
+    expect(Buffer.byteLength(text)).toBeLessThan(1024 * 1024);
+    expect(decodeShardMap(text).pins.size).toBe(pinsMax);
   });
 });
 

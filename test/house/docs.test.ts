@@ -110,7 +110,7 @@ describe('links and names', () => {
     const words = rows.filter((word) => !['level', 'time', 'member', 'msg', 'trace'].includes(word));
     const code = execFileSync(
       'grep',
-      ['-rhoE', `'[^']+'|\`[^\`]+\``, 'gateway', 'backend', 'command', 'cluster-protocol'],
+      ['-rhoE', `'[^']+'|\`[^\`]+\``, 'gateway', 'backend', 'command', 'certs', 'cluster-protocol'],
       {
         cwd: project,
         encoding: 'utf8',

@@ -214,7 +214,7 @@ async function makeMachine(
     get supervisorPid() {
       return running?.pid ?? -1;
     },
-    async start(readyMs = 30_000) {
+    async start(readyMs = cluster.readyMs ?? 30_000) {
       const [command, args] = argsOf(['start']);
       const program = startProgram(command, args, { env, cwd: dir });
       running = program;
