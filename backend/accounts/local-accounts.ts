@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
-import { Fault } from '../../base/fault.ts';
+import { Fault, isFault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import type { DomainLimits } from '../../cluster-protocol/domains.ts';
 import { type Address, addressParts, canonicalAddress } from '../../cluster-protocol/ids.ts';
@@ -14,8 +14,6 @@ import type { MaintenanceTask } from '../../cluster-protocol/maintenance.ts';
 import type { BackendSettings } from '../settings.ts';
 import { takeFence } from '../store/fence.ts';
 import { isHandedBack } from '../store/handed-back.ts';
-import { Intake } from '../store/intake/intake.ts';
-import { IntakeReader } from '../store/intake/intake-reader.ts';
 import { Lane } from '../store/lane.ts';
 import { openStore } from '../store/open-store.ts';
 import type { Guard, Store } from '../store/store.ts';
@@ -36,6 +34,7 @@ import {
   type NewSecret,
   type QuotaChange,
 } from './accounts.ts';
+import { AccountsIntake } from './accounts-intake.ts';
 import { isAliasName } from './aliases.ts';
 import { readImportedHash, scramIn } from './imported-hash.ts';
 import { KnownAccounts } from './known-accounts.ts';
@@ -76,32 +75,12 @@ export async function openAccounts(options: AccountsOptions): Promise<OwnAccount
   // A root that has lost its mark is not the storage any more (DESIGN section 2, invariant 7).
   const mark = path.join(options.root, 'cluster.json');
   const marked = await exists(mark);
-  const intakeRoot = path.join(options.root, 'intake');
-  const live = options.settings['storage.intake'] ? await openIntake(intakeRoot, options.log) : undefined;
-  const intake = { reader: new IntakeReader(intakeRoot, options.log), live };
+  const intake = await AccountsIntake.open(options.root, options.settings['storage.intake'], options.log);
   return new LocalAccounts(options, intake, async () => {
     if (marked && !(await exists(mark))) {
       throw new Fault('storage-failed', 'the storage root is not there', { detail: { root: options.root } });
     }
   });
-}
-
-interface AccountsIntake {
-  readonly reader: IntakeReader;
-  readonly live: Intake | undefined;
-}
-
-/** Without an intake every message goes to its file at once: slower, and a full disk can still be read. */
-async function openIntake(root: string, log: Log): Promise<Intake | undefined> {
-  try {
-    return await Intake.open(root, log);
-  } catch (error) {
-    log.error(
-      { event: 'intake-not-opened', err: error },
-      'there is no intake log; messages go to their files at once',
-    );
-    return undefined;
-  }
 }
 
 class LocalAccounts implements OwnAccounts {
@@ -119,6 +98,7 @@ class LocalAccounts implements OwnAccounts {
     this.#options = options;
     this.#intake = intake;
     this.#quotas = new Quotas(settings, options.domainLimits);
+    intake.keepTidy((address) => this.#visit(address));
     this.#known = new KnownAccounts(root, confirmAbsent);
     this.#logins = new Logins({
       rememberMs: settings['login.remember'],
@@ -340,7 +320,18 @@ class LocalAccounts implements OwnAccounts {
 
   async close(): Promise<void> {
     await this.leave(() => true, 'this server is going down');
-    await this.#intake.live?.close();
+    await this.#intake.close();
+  }
+
+  /** Opening an account takes what an intake log still has of it. @returns false when it has to wait. */
+  async #visit(address: Address): Promise<boolean> {
+    if (!this.#options.owns(address)) return false;
+    try {
+      (await this.open(address)).release();
+      return true;
+    } catch (error) {
+      return isFault(error, 'no-such-account');
+    }
   }
 
   /** @throws {Fault} `not-owner`, `lease-lost` */
@@ -371,7 +362,7 @@ class LocalAccounts implements OwnAccounts {
       log: log.child({ account: address }),
       dirsync: settings['storage.dirsync'],
       format: settings['storage.format'],
-      intake: { ...this.#intake, account: address },
+      intake: this.#intake.of(address),
       ...(settings['search.index']
         ? { search: { indexBytesMax: settings['search.index_bytes_max'] || Number.POSITIVE_INFINITY } }
         : {}),

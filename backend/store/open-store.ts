@@ -20,6 +20,7 @@ import { rootOf } from './folder-entry.ts';
 import { readMeta } from './folder-meta.ts';
 import { isHandedBack } from './handed-back.ts';
 import type { Intake } from './intake/intake.ts';
+import { noteTaken } from './intake/intake-janitor.ts';
 import type { IntakeReader } from './intake/intake-reader.ts';
 import { recoverIntake } from './intake/intake-recovery.ts';
 import { type Journal, openJournal } from './journal.ts';
@@ -108,10 +109,20 @@ async function takeFromIntake(
   if (replay.intakes.size === 0 && journalWhole) return;
   const settle = await live?.takeBack(account);
   const maildir = path.join(directory, 'Maildir');
-  const records = await recoverIntake({ reader, account, maildir, replay, journalWhole, guard, log });
+  const { records, taken } = await recoverIntake({
+    reader,
+    account,
+    maildir,
+    replay,
+    journalWhole,
+    guard,
+    log,
+  });
   guard.assert();
   if (records.length > 0) await journal.append(...records);
   guard.assert();
+  // Only so that the logs can go some day.
+  for (const [id, upTo] of taken) await noteTaken(reader.root, id, account, upTo).catch(() => {});
   for (const record of records) {
     if (record.t === 'flags') replay.folders.set(record.f, [...(replay.folders.get(record.f) ?? []), record]);
   }

@@ -91,7 +91,15 @@ async function checkJournal(account: string, ways: CheckWays, findings: Findings
     });
   }
   if (read.torn) findings.add('journal-torn', '', 'the last line is torn, as a crash does', { file });
-  return sortRecords(read.records);
+  const replay = sortRecords(read.records);
+  for (const id of replay.intakes.keys()) {
+    findings.add(
+      'intake-open',
+      '',
+      `messages may be in the intake log ${id}; they get files when it is opened`,
+    );
+  }
+  return replay;
 }
 
 async function checkFolders(

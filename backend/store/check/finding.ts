@@ -9,6 +9,7 @@ export const findingKinds = {
   'journal-damaged': 'damage',
   'journal-torn': 'note',
   'journal-missing': 'damage',
+  'intake-open': 'note',
   'not-a-folder': 'damage',
   'directory-missing': 'damage',
   'meta-damaged': 'damage',

@@ -3,7 +3,8 @@ import type { Journal } from '../journal.ts';
 import type { JournalRecord } from '../journal-records.ts';
 import type { MaildirFolder } from '../maildir-folder.ts';
 import type { StoredFolder } from '../stored-folder.ts';
-import type { Intake, IntakeEntry, NamedMessage } from './intake.ts';
+import type { Intake } from './intake.ts';
+import type { IntakeEntry, NamedMessage } from './intake-entry.ts';
 import { formatMeta } from './intake-record.ts';
 
 /** How long closing waits for files to become durable; after that the next owner finds the messages in the log. */

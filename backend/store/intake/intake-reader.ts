@@ -7,7 +7,7 @@
 import path from 'node:path';
 import { errnoOf } from '../../../base/fault.ts';
 import type { Log } from '../../../base/log.ts';
-import { closeLater, listDirectory, openFile, readAt, readWhole, storageFault } from '../files.ts';
+import { closeLater, listDirectory, openFile, readAt, readWhole, statFile, storageFault } from '../files.ts';
 import {
   alignBytes,
   headerBytes,
@@ -35,6 +35,9 @@ interface ReadSegment {
   /** Bytes between good records that are not what was written. */
   readonly damagedBytes: number;
 }
+
+/** Left where a log was removed that nothing needed. */
+export const tombstoneOf = (root: string, logId: string): string => path.join(root, `${logId}.done`);
 
 /** What is known of one log. */
 class ReadLog {
@@ -69,19 +72,19 @@ export interface LogOfAccount {
 const logsMax = 64;
 
 export class IntakeReader {
-  readonly #root: string;
+  /** `<storage root>/intake` */
+  readonly root: string;
   readonly #log: Log;
   readonly #logs = new Map<string, ReadLog>();
 
-  /** @param root  `<storage root>/intake` */
   constructor(root: string, log: Log) {
-    this.#root = root;
+    this.root = root;
     this.#log = log;
   }
 
   /** Ids of all logs there are. */
   async logIds(): Promise<string[]> {
-    const names = await listDirectory(this.#root).catch((error: unknown): string[] => {
+    const names = await listDirectory(this.root).catch((error: unknown): string[] => {
       if (errnoOf(error) === 'ENOENT') return [];
       throw storageFault(error, 'intake-list');
     });
@@ -90,20 +93,34 @@ export class IntakeReader {
 
   /** What a log has of an account. `undefined`: there is no such log any more. */
   async messagesOf(logId: string, account: string): Promise<LogOfAccount | undefined> {
-    if (!(await this.#look(logId))) return undefined;
+    if (!(await this.#look(logId))) return this.#fromTombstone(logId);
     const { byAccount, lastSeq, sound } = this.#logs.get(logId)!;
     return { messages: byAccount.get(account) ?? [], lastSeq, sound };
   }
 
-  /** Accounts with messages that a log does not know to be settled. `undefined`: no such log. */
-  async accountsIn(logId: string): Promise<readonly string[] | undefined> {
-    if (!(await this.#look(logId))) return undefined;
-    return [...(this.#logs.get(logId)?.byAccount.keys() ?? [])];
+  /** A log that was removed had nothing left. */
+  async #fromTombstone(logId: string): Promise<LogOfAccount | undefined> {
+    try {
+      await statFile(tombstoneOf(this.root, logId));
+      return { messages: [], lastSeq: Number.POSITIVE_INFINITY, sound: true };
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw storageFault(error, 'intake-read');
+    }
+  }
+
+  /** Accounts with messages that a log does not know to be settled, and the last record of each. */
+  async accountsIn(logId: string): Promise<ReadonlyMap<string, number>> {
+    const last = new Map<string, number>();
+    if (!(await this.#look(logId))) return last;
+    for (const [account, messages] of this.#logs.get(logId)!.byAccount)
+      last.set(account, messages.at(-1)!.seq);
+    return last;
   }
 
   /** The bytes of a message. `undefined`: its room was used again, so it had been settled. */
   async bodyOf(logId: string, found: FoundMessage): Promise<Buffer | undefined> {
-    const file = path.join(this.#root, logId, found.segment);
+    const file = path.join(this.root, logId, found.segment);
     try {
       const fd = await openFile(file, 'r');
       try {
@@ -124,7 +141,7 @@ export class IntakeReader {
     let log = this.#logs.get(logId);
     if (!log) {
       if (this.#logs.size >= logsMax) this.#logs.delete(this.#logs.keys().next().value!);
-      log = new ReadLog(path.join(this.#root, logId));
+      log = new ReadLog(path.join(this.root, logId));
       this.#logs.set(logId, log);
     }
     const known = log;

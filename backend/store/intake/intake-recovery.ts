@@ -42,13 +42,20 @@ export interface IntakeToRecover {
   readonly log: Log;
 }
 
-/** @returns what the journal may say now: that the logs hold nothing any more that the account needs. */
-export async function recoverIntake(account: IntakeToRecover): Promise<JournalRecord[]> {
+export interface RecoveredIntake {
+  /** What the journal may say now: that the logs hold nothing any more that the account needs. */
+  readonly records: readonly JournalRecord[];
+  /** By log, up to which record that is so. */
+  readonly taken: ReadonlyMap<string, number>;
+}
+
+export async function recoverIntake(account: IntakeToRecover): Promise<RecoveredIntake> {
   const { replay, reader, log } = account;
   const logs = new Map(replay.intakes);
   if (!account.journalWhole) for (const id of await reader.logIds()) logs.set(id, logs.get(id) ?? 0);
   let places: ReadonlyMap<string, string> | undefined;
   let sound = true;
+  const taken = new Map<string, number>();
   for (const [logId, fromSeq] of logs) {
     const found = await reader.messagesOf(logId, account.account);
     if (found === undefined) {
@@ -59,6 +66,7 @@ export async function recoverIntake(account: IntakeToRecover): Promise<JournalRe
       );
       continue;
     }
+    taken.set(logId, found.lastSeq);
     if (!found.sound || found.lastSeq < fromSeq) sound = false;
     const wanted = found.messages.filter(({ seq }) => seq >= fromSeq);
     if (wanted.length === 0) continue;
@@ -77,7 +85,7 @@ export async function recoverIntake(account: IntakeToRecover): Promise<JournalRe
     for (const f of places.keys()) records.push(somethingChanged(f));
   }
   for (const i of replay.intakes.keys()) records.push({ t: 'intake-settled', i });
-  return records;
+  return { records, taken };
 }
 
 /**

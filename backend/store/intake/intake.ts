@@ -5,29 +5,17 @@
  * in the log is free again. Whoever opens an account after a crash finds in
  * the log what has no durable file yet (`intake-recovery.ts`).
  */
-import { errnoOf, type Fault } from '../../../base/fault.ts';
+import { errnoOf, Fault } from '../../../base/fault.ts';
 import type { Log } from '../../../base/log.ts';
 import { removeTree, syncDirectory } from '../files.ts';
 import { temporaryName } from '../incoming.ts';
 import type { MaildirFolder } from '../maildir-folder.ts';
 import { lettersIn, withFlags } from '../message-name.ts';
 import { bulkSync, hasBulkSync } from './bulk-sync.ts';
-import { IntakeLog, type IntakeLogLimits, type NewRecord, type Segment } from './intake-log.ts';
+import { type IntakeEntry, type IntakeLimits, intakeLimits, type NamedMessage } from './intake-entry.ts';
+import { LifeSign } from './intake-janitor.ts';
+import { IntakeLog } from './intake-log.ts';
 import { compact, makeFile, syncFile } from './message-file.ts';
-
-export interface IntakeLimits extends IntakeLogLimits {
-  /** Larger messages go to a file of their own at once. */
-  readonly messageBytesMax: number;
-  /** Bytes held in memory for messages without a file. */
-  readonly heldBytesMax: number;
-}
-
-export const intakeLimits: IntakeLimits = {
-  segmentBytes: 8 * 1024 * 1024,
-  segmentsMax: 16,
-  messageBytesMax: 256 * 1024,
-  heldBytesMax: 32 * 1024 * 1024,
-};
 
 /** Files being made at the same time: the pool has eight threads, and answers come first. */
 const makersMax = 4;
@@ -41,31 +29,12 @@ const noSpacePauseMs = 1000;
 /** A file's time says the internal date, as other programs expect, where it is not about now. */
 const datedSeconds = 60;
 
-export interface IntakeEntry {
-  readonly seq: number;
-  readonly segment: Segment;
-  readonly account: string;
-  readonly folder: MaildirFolder;
-  readonly uid: number;
-  /** Until there is a file. */
-  bytes: Buffer | undefined;
-  /**
-   * - `written`: not acknowledged yet. `waiting`, `making`: no file yet. `made`: there is one, not durable.
-   * - `stuck`: the account was taken out; whoever opens it next finds it in the log.
-   */
-  state: 'written' | 'waiting' | 'making' | 'made' | 'stuck' | 'settled';
-}
-
-/** A message that has its name. */
-export interface NamedMessage extends NewRecord {
-  readonly uid: number;
-}
-
 export class Intake {
   readonly #log: Log;
   readonly #root: string;
   readonly #limits: IntakeLimits;
   readonly #intakeLog: IntakeLog;
+  readonly #life: LifeSign;
   readonly #bulk: boolean;
   /** By sequence; settled ones leave at the front. */
   #order: IntakeEntry[] = [];
@@ -89,11 +58,20 @@ export class Intake {
   /** @param root  `<storage root>/intake`; made when it is missing. */
   static async open(root: string, log: Log, limits: IntakeLimits = intakeLimits): Promise<Intake> {
     const intakeLog = await IntakeLog.create(root, limits);
-    return new Intake(root, intakeLog, await hasBulkSync(root), log, limits);
+    const life = await LifeSign.begin(intakeLog.directory);
+    return new Intake(root, intakeLog, life, await hasBulkSync(root), log, limits);
   }
 
-  private constructor(root: string, intakeLog: IntakeLog, bulk: boolean, log: Log, limits: IntakeLimits) {
+  private constructor(
+    root: string,
+    intakeLog: IntakeLog,
+    life: LifeSign,
+    bulk: boolean,
+    log: Log,
+    limits: IntakeLimits,
+  ) {
     this.#root = root;
+    this.#life = life;
     this.#intakeLog = intakeLog;
     this.#bulk = bulk;
     this.#log = log;
@@ -114,6 +92,7 @@ export class Intake {
     return (
       bytes <= this.#limits.messageBytesMax &&
       !this.#closed &&
+      this.#life.fresh &&
       performance.now() >= this.#fullUntilMs &&
       this.#intakeLog.broken === undefined &&
       this.#heldBytes + bytes <= this.#limits.heldBytesMax
@@ -150,7 +129,7 @@ export class Intake {
       this.#order.push(entry);
       ofAccount.add(entry);
     }
-    return { entries, durable: appended.durable };
+    return { entries, durable: appended.durable.then(() => this.#stillOurs()) };
   }
 
   /** The messages are shown: their files may be made. */
@@ -237,6 +216,7 @@ export class Intake {
     await this.settleSoon();
     await this.#note();
     await this.#intakeLog.close();
+    this.#life.end();
     if (this.#byAccount.size > 0 || this.#marks.size > 0) return;
     await removeTree(this.#intakeLog.directory).catch(() => {});
   }
@@ -259,6 +239,11 @@ export class Intake {
       this.#toMake = this.#toMake.slice(this.#makeFrom);
       this.#makeFrom = 0;
     }
+  }
+
+  /** A log that others may have taken for dead and removed keeps nothing. */
+  #stillOurs(): void {
+    if (!this.#life.fresh) throw new Fault('storage-failed', 'the intake log shows no life');
   }
 
   async #make(entry: IntakeEntry): Promise<void> {

@@ -5,7 +5,7 @@
  */
 import { Fault } from '../../../base/fault.ts';
 import type { StoredFolder } from '../stored-folder.ts';
-import type { IntakeEntry } from './intake.ts';
+import type { IntakeEntry } from './intake-entry.ts';
 
 interface Waiter {
   readonly resolve: () => void;

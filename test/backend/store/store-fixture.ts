@@ -2,7 +2,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { Intake, type IntakeLimits } from '../../../backend/store/intake/intake.ts';
+import { Intake } from '../../../backend/store/intake/intake.ts';
+import type { IntakeLimits } from '../../../backend/store/intake/intake-entry.ts';
 import { IntakeReader } from '../../../backend/store/intake/intake-reader.ts';
 import type { MaildirFolder } from '../../../backend/store/maildir-folder.ts';
 import { openStore, type StoreOptions } from '../../../backend/store/open-store.ts';

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { checkAccount } from '../../../../backend/store/check/check-account.ts';
 import { flagBit, type Store } from '../../../../backend/store/store.ts';
+import type { StoredFolder } from '../../../../backend/store/stored-folder.ts';
 import { type Bench, contentsOf, limits, makeBench, put, textOf } from '../store-fixture.ts';
 
 const now = new Date('2026-01-02T03:04:05.678Z');
@@ -59,6 +60,20 @@ test('an account in order has no damage, however deep one looks, and is left as 
   }
   expect(await readdir(cur)).toEqual(before);
   expect(await readdir(bench.directory)).not.toContain('quarantine');
+});
+
+test('an account that was not closed in order is said to have messages in the intake log, and keeps them', async () => {
+  const left = await bench.open({ epoch: 1000 });
+  const inbox = await left.folder('INBOX');
+  await (inbox as StoredFolder).pending.hold(() => {});
+  const { uid } = await put(inbox, 'in the log');
+  const account = { directory: bench.directory, guard, limits, open: () => bench.open({ epoch: 1001 }) };
+  const report = await checkAccount(account, { deep: true, repair: false }, now);
+  expect(report).toMatchObject({ damage: 0, findings: [{ code: 'intake-open', kind: 'note' }] });
+  const store = await bench.open({ epoch: 1002 });
+  expect(await textOf(await store.folder('INBOX'), uid)).toBe('in the log');
+  await store.close();
+  await left.close();
 });
 
 interface Row {
