@@ -10,7 +10,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { Fault } from '../../../base/fault.ts';
-import type { LockAnswer } from './lock-worker.ts';
+import type { LockAnswer, LockTask } from './lock-worker.ts';
 
 const waitingMax = 10_000;
 /** A file server that does not answer for so long: whoever waits is turned away, the next one gets a new thread. */
@@ -23,17 +23,32 @@ interface Waiting {
 }
 
 export class LockThread {
+  readonly #file: URL;
   #worker: Worker | undefined;
   readonly #waiting = new Map<number, Waiting>();
   #timer: NodeJS.Timeout | undefined;
   #id = 0;
   #cannotLoad: Fault | undefined;
 
+  /** @param file  What runs in the thread. */
+  constructor(file = new URL('./lock-worker.ts', import.meta.url)) {
+    this.#file = file;
+  }
+
+  /** @throws {Fault} `unavailable`: there are no locks to be had here. */
+  async ready(): Promise<void> {
+    await this.#ask();
+  }
+
   /**
    * Locks the whole file for writing, if nobody else has it locked.
    * @param fd  Open for writing. @throws {Fault} `unavailable`: there is no lock to be had here; `busy`
    */
   tryLock(fd: number): Promise<boolean> {
+    return this.#ask(fd);
+  }
+
+  #ask(fd?: number): Promise<boolean> {
     if (this.#cannotLoad) return Promise.reject(this.#cannotLoad);
     if (this.#waiting.size >= waitingMax) {
       return Promise.reject(new Fault('busy', 'too many mailboxes wait for their lock'));
@@ -43,7 +58,7 @@ export class LockThread {
       this.#waiting.set(id, { resolve, reject });
       this.#worker ??= this.#start();
       this.#worker.ref();
-      this.#worker.postMessage({ id, fd });
+      this.#worker.postMessage((fd === undefined ? { id } : { id, fd }) satisfies LockTask);
       this.#timer ??= setTimeout(
         () => this.#fail(new Fault('busy', 'the file server does not lock')),
         answerMsMax,
@@ -52,7 +67,7 @@ export class LockThread {
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL('./lock-worker.ts', import.meta.url), {
+    const worker = new Worker(this.#file, {
       resourceLimits: { maxOldGenerationSizeMb: heapMbMax },
       execArgv: ['--disable-warning=ExperimentalWarning'],
       env: {},

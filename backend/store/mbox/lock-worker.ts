@@ -8,7 +8,8 @@ import { parentPort } from 'node:worker_threads';
 
 export interface LockTask {
   readonly id: number;
-  readonly fd: number;
+  /** Absent: only whether there are locks is asked. */
+  readonly fd?: number;
 }
 
 export type LockAnswer = { readonly id: number } & (
@@ -26,7 +27,7 @@ parentPort?.on('message', ({ id, fd }: LockTask) => {
   let answer: LockAnswer;
   try {
     locks ??= createRequire(import.meta.url)('fs-native-extensions') as Locks;
-    answer = { id, locked: locks.tryLock(fd) };
+    answer = { id, locked: fd === undefined || locks.tryLock(fd) };
   } catch (error) {
     answer = {
       id,

@@ -6,6 +6,7 @@ import { FolderState, type ReplayFindings } from '../folder-state.ts';
 import { isOldTemporary } from '../incoming.ts';
 import type { JournalRecord } from '../journal-records.ts';
 import type { StoreHost } from '../store-host.ts';
+import { lockThread } from './kernel-lock.ts';
 import { MboxFile, makeMbox } from './mbox-file.ts';
 import { readMboxIndex } from './mbox-index.ts';
 import { cutTorn, lastComing, lookAtMbox } from './mbox-look.ts';
@@ -25,7 +26,20 @@ export interface LoadedMbox {
   readonly indexed: number | undefined;
 }
 
-/** @throws {Fault} `busy` when another program keeps it locked after a crash of ours. */
+let locksMissed = false;
+
+/** Without the kernel's locks an mbox is not used at all: other programs would not be held off. */
+async function needLocks({ log }: StoreHost): Promise<void> {
+  try {
+    await lockThread.ready();
+  } catch (error) {
+    if (!locksMissed) log.error({ event: 'mbox-locks-missing', err: error }, 'mbox folders cannot be locked');
+    locksMissed = true;
+    throw error;
+  }
+}
+
+/** @throws {Fault} `busy` when another program keeps it locked after a crash of ours; `unavailable`: no locks here. */
 export async function loadMbox(
   directory: string,
   meta: FolderMeta,
@@ -33,6 +47,7 @@ export async function loadMbox(
   journalWhole: boolean,
   host: StoreHost,
 ): Promise<LoadedMbox> {
+  await needLocks(host);
   await makeMbox(directory);
   const names = await listDirectory(directory);
   if (!names.includes('tmp')) await makeDirectory(`${directory}/tmp`);
