@@ -43,10 +43,19 @@ export async function convertFolder(
   folder: StoredFolder,
   to: FolderFormat,
 ): Promise<readonly JournalRecord[]> {
-  await folder.settleForeign();
   await folder.late.settled();
   await host.intake?.settle(folder.pending.unsettled());
   if (folder.late.behind) throw new Fault('busy', 'work on the folder is not done yet; try again');
+  return folder.alone(() => convertNow(host, accountDirectory, directory, folder, to));
+}
+
+async function convertNow(
+  host: StoreHost,
+  accountDirectory: string,
+  directory: string,
+  folder: StoredFolder,
+  to: FolderFormat,
+): Promise<readonly JournalRecord[]> {
   const aside = newFolderName();
   const place = path.join(accountDirectory, aside);
   const record = { t: 'convert', d: directory, to, a: aside } as const;

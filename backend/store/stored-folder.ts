@@ -247,16 +247,18 @@ export abstract class StoredFolder implements Folder {
   /** What the files show becomes durable. */
   abstract syncShown(): Promise<void>;
 
+  /** In the lane: while `work` runs no other program may bring messages, as far as they can be held off. */
+  alone<T>(work: () => Promise<T>): Promise<T> {
+    return work();
+  }
+
   /** What the journal has to say of it after a compaction, beside its state. */
   *moreRecords(): Generator<JournalRecord> {}
 
   /** In the lane: messages other programs put there get their UIDs, where that must not come in between. */
   abstract settleForeign(): Promise<void>;
 
-  /**
-   * Brings messages of another folder in, durably, and not shown yet: the journal has said that they come.
-   * @returns their names, in order.
-   */
+  /** Brings messages of another folder in, durably, not shown yet: the journal has said so. @returns names in order. */
   abstract bring(messages: readonly Brought[]): Promise<string[]>;
 
   /** Writes down what makes the next opening cheap. A cache: it may fail. */

@@ -178,6 +178,13 @@ export class MboxFolder extends StoredFolder {
     });
   }
 
+  override alone<T>(work: () => Promise<T>): Promise<T> {
+    return this.file.locked(async (fd) => {
+      if (!(await this.file.isSame())) await rescanMbox.underLock(this, fd);
+      return work();
+    });
+  }
+
   async bring(messages: readonly Brought[]): Promise<string[]> {
     const names: string[] = [];
     await this.file.locked(async (fd) => {

@@ -1,5 +1,5 @@
 /** Folders between the formats: everything a client or a sender knows stays. Crashes in between: `crash-matrix.test.ts`. */
-import { appendFile, readdir, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { checkAccount } from '../../../backend/store/check/check-account.ts';
@@ -139,6 +139,28 @@ test('messages that came through the intake log do not come again when the proce
   await reopen();
   expect(await seenOf('INBOX')).toEqual(before);
   await killed.close().catch(() => {});
+});
+
+test('another program that delivers into an mbox waits while that is converted', async () => {
+  const inbox = await store.folder('INBOX');
+  for (let count = 0; count < 50; count++) await put(inbox, `Subject: ${count}\r\n\r\n`);
+  await store.convertFolder!('INBOX', 'mbox');
+  const lock = path.join(bench.directory, 'mbox/INBOX/mbox.lock');
+  const converting = store.convertFolder!('INBOX', 'maildir');
+  let seen = false;
+  let done = false;
+  void converting.finally(() => {
+    done = true;
+  });
+  while (!done && !seen) {
+    seen = await readFile(lock).then(
+      () => true,
+      () => false,
+    );
+  }
+  await converting;
+  expect(seen).toBe(true);
+  expect((await store.folder('INBOX')).count).toBe(50);
 });
 
 test('copies and moves go between folders of both formats, and keep what a copy keeps', async () => {
