@@ -1,4 +1,4 @@
-/** Short plays in every test run; the long ones are `npm run model -- --minutes N [--cluster]`. */
+/** Short plays in every test run; the long ones are `npm run model -- --minutes N [--cluster | --mbox]`. */
 import { describe, expect, test } from '@jest/globals';
 import { startCluster } from '../support/cluster.ts';
 import { emptyAccount, possible } from './mailbox-model.ts';
@@ -15,8 +15,9 @@ describe('several sessions of one account', () => {
     { seed: 2, restartEvery: 0 },
     { seed: 33, restartEvery: 40 },
     { seed: 54, restartEvery: 25 },
-  ])('see what the model sees: %o', async ({ seed, restartEvery }) => {
-    const stage = await storeStage();
+    { seed: 7, restartEvery: 30, format: 'mbox' as const },
+  ])('see what the model sees: %o', async ({ seed, restartEvery, format }) => {
+    const stage = await storeStage(format);
     try {
       const report = await play(stage, { seed, scenes: scenes(200), sessions: 4, restartEvery });
       expect(report.finding).toBeUndefined();

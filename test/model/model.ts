@@ -1,5 +1,5 @@
 /**
- * `npm run model -- --minutes 10 --seed 1 [--cluster] [--scenes 300]`: plays until the time is over; a failing one is
+ * `npm run model -- --minutes 10 --seed 1 [--cluster | --mbox] [--scenes 300]`: plays until the time is over; a failing one is
  * made shorter and printed. One JSON line last, exit 1 on a finding.
  */
 import { parseArgs } from 'node:util';
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     sessions: { type: 'string', default: '4' },
     'restart-every': { type: 'string', default: '60' },
     cluster: { type: 'boolean', default: false },
+    mbox: { type: 'boolean', default: false },
   },
 });
 const scenes = Array.from({ length: Number(values.scenes) }, (_, index) => index);
@@ -31,7 +32,7 @@ async function given(seed: number, chosen: readonly number[]): Promise<PlayRepor
     const account = await cluster.addAccount(`m${totals.plays}-${seed}@postern.test`);
     return play(clusterStage(cluster, account) satisfies Stage, options);
   }
-  const stage = await storeStage();
+  const stage = await storeStage(values.mbox ? 'mbox' : 'maildir');
   try {
     return await play(stage, options);
   } finally {

@@ -1,10 +1,10 @@
 /** Where plays are given: over a store in this process, or through a whole cluster. */
 import { createHash } from 'node:crypto';
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { appendFile, rename, rm, writeFile } from 'node:fs/promises';
 import type net from 'node:net';
 import path from 'node:path';
 import tls from 'node:tls';
-import type { Store } from '../../backend/store/store.ts';
+import type { FolderFormat, Store } from '../../backend/store/store.ts';
 import { Fault } from '../../base/fault.ts';
 import { ImapClient } from '../backend/imap/imap-client.ts';
 import { type Bench, makeBench, put, textOf } from '../backend/store/store-fixture.ts';
@@ -14,8 +14,10 @@ import type { Stage } from './play.ts';
 import type { Wire } from './session.ts';
 
 /** The real store and real sessions, without sockets. Losing the owner is losing its lease between any two steps. */
-export async function storeStage(): Promise<Stage & { close(): Promise<void> }> {
-  const bench = await makeBench();
+export async function storeStage(
+  format: FolderFormat = 'maildir',
+): Promise<Stage & { close(): Promise<void> }> {
+  const bench = await makeBench(format);
   let held = await openHeld(bench);
   return {
     async connect() {
@@ -31,10 +33,14 @@ export async function storeStage(): Promise<Stage & { close(): Promise<void> }> 
     },
     async foreign(message, id) {
       const { store } = held;
-      const name = `${Date.now()}.${id}.elsewhere`;
-      const maildir = path.join(bench.directory, 'Maildir');
-      await writeFile(path.join(maildir, 'tmp', name), message.replaceAll('\r\n', '\n'));
-      await rename(path.join(maildir, 'tmp', name), path.join(maildir, 'new', name));
+      const text = message.replaceAll('\r\n', '\n');
+      if (format === 'mbox') await appendLocked(path.join(bench.directory, 'mbox/INBOX/mbox'), text);
+      else {
+        const name = `${Date.now()}.${id}.elsewhere`;
+        const maildir = path.join(bench.directory, 'Maildir');
+        await writeFile(path.join(maildir, 'tmp', name), text);
+        await rename(path.join(maildir, 'tmp', name), path.join(maildir, 'new', name));
+      }
       const inbox = await store.folder('INBOX');
       const deadline = Date.now() + 20_000;
       while (Date.now() < deadline) {
@@ -57,6 +63,21 @@ export async function storeStage(): Promise<Stage & { close(): Promise<void> }> 
       await rm(bench.directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
     },
   };
+}
+
+/** As a delivery agent does that knows dotlocks. */
+async function appendLocked(mbox: string, text: string): Promise<void> {
+  while (true) {
+    try {
+      await writeFile(`${mbox}.lock`, 'elsewhere', { flag: 'wx' });
+      break;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+  const quoted = text.replace(/^(>*From )/gm, '>$1');
+  await appendFile(mbox, `From elsewhere Mon Jan  1 00:00:00 2024\n${quoted}\n`);
+  await rm(`${mbox}.lock`);
 }
 
 interface Held {
