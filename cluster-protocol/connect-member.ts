@@ -16,6 +16,7 @@ export interface LinkMachine {
   readonly pair: LinkPair;
   readonly hostOf: (machine: string) => string;
   readonly isMember: (subjectAltName: string) => boolean;
+  readonly hasMachine: (machine: string) => boolean;
   onRenewal(listener: (pair: LinkPair) => void): void;
   /** A machine has joined or left. */
   onMachines(listener: () => void): void;
@@ -65,6 +66,7 @@ export function linkMachine(
     },
     hostOf: (name) => machineHost(name, cluster),
     isMember: (names) => machines.speaksFor(names, cluster),
+    hasMachine: (name) => machines.has(name),
     onRenewal: (listener) => certificate.onChange(listener),
     onMachines: (listener) => machines.onChange(listener),
   };

@@ -194,6 +194,10 @@ class EtcdRegistry implements Registry {
           stream.on('end', () => reject(new Error('the renewal was not answered')));
           stream.write({ ID: lease });
         });
+      } catch (error) {
+        // etcd forgets tokens when it is restarted. The library logs in again for single calls only: so make one.
+        if (/invalid auth token/.test(String(error))) await client.kv.range({ key: this.#bytes('cluster') });
+        throw error;
       } finally {
         stream.on('error', () => {}); // ending may still report the cancellation
         stream.end();

@@ -41,6 +41,9 @@ export interface LinkIdentity {
   hostOf(machine: string): string;
   /** Does a certificate with these names speak for a machine that is in the cluster now? */
   isMember(subjectAltName: string): boolean;
+  hasMachine(machine: string): boolean;
+  /** A machine has joined or left. */
+  onMachines(listener: () => void): void;
 }
 
 /** Sockets of sessions that may still be opened: all links of the process share it. */

@@ -86,6 +86,17 @@ export async function openRouter(options: RouterOptions): Promise<Router> {
         new BackendLink(record, { ...{ log, changed, socketBudget }, linkIdentity: options.linkIdentity }),
       );
   };
+  const identity = options.linkIdentity;
+  identity?.onMachines(() => {
+    for (const [id, link] of links) {
+      const { machine } = link.record;
+      if (machine === undefined || identity.hasMachine(machine)) continue;
+      // Its backends come again with new records when it joins again.
+      link.destroy();
+      links.delete(id);
+    }
+    changed();
+  });
   view.watch(options.registry, stop.signal);
 
   /** One request about an account; `read` makes the outcome of any answer that is not "again". */
