@@ -51,6 +51,13 @@ export async function faultRounds(
       await rig.network.heal();
     }
     perRow[row] = (perRow[row] ?? 0) + 1;
+    for (const machine of rig.cluster.machines) {
+      if (machine.isRunning) continue;
+      broken.push(
+        `row ${row} (${what}): ${machine.name} has ended by itself: ${machine.output().slice(-800)}`,
+      );
+      await machine.start(recoverMsMax).catch((error: Error) => broken.push(error.message.slice(0, 300)));
+    }
     let tookMs = -1;
     try {
       tookMs = await rig.answering(recoverMsMax);

@@ -50,6 +50,8 @@ export interface Machine {
   /** The source it starts from next. */
   project: string;
   readonly supervisorPid: number;
+  /** Has its supervisor been started, and not ended? */
+  readonly isRunning: boolean;
   /** Starts it and waits for its `ready` line. */
   start(readyMs?: number): Promise<void>;
   /** Runs `postern WORDS` on it. @throws {Error} with its output unless it exits 0. */
@@ -213,6 +215,10 @@ async function makeMachine(
     project: options.project ?? projectHere,
     get supervisorPid() {
       return running?.pid ?? -1;
+    },
+    get isRunning() {
+      const child = running?.child;
+      return child !== undefined && child.exitCode === null && child.signalCode === null;
     },
     async start(readyMs = cluster.readyMs ?? 30_000) {
       const [command, args] = argsOf(['start']);
