@@ -93,6 +93,21 @@ describe('the backend of an account is killed', () => {
     expect(reader.text).not.toMatch(/BYE/);
   }, 60_000);
 
+  test('a POP3 session goes on with its marks', async () => {
+    const account = await cluster.addAccount('pop@postern.test');
+    const writer = await imap(account);
+    for (const subject of ['one', 'two']) await append(writer, subject);
+    const client = await Client.pop3(cluster, account);
+    open.push(client);
+    client.write('DELE 1\r\n');
+    await client.readTo(/^\+OK\r\n/);
+    await killOwner(account);
+    client.write('STAT\r\nQUIT\r\n');
+    await client.readTo(/^\+OK 1 \d+\r\n\+OK bye\r\n/);
+    await writer.ask('SELECT INBOX');
+    expect(await subjects(writer)).toEqual(['two']);
+  }, 60_000);
+
   test('every change under way is made once, whenever the kill comes', async () => {
     const report = await resumeRounds(cluster, { kills: 8, lanes: 4, seed: 20_261_125 });
     expect(report).toMatchObject({ missing: 0, doubled: 0, closed: 0, wrong: [] });

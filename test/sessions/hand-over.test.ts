@@ -148,3 +148,22 @@ describe('an account moves', () => {
     expect(await client.ask('STATUS INBOX (MESSAGES)')).toMatch(/MESSAGES 1\)/);
   }, 60_000);
 });
+
+test('a POP3 session keeps its messages and its marks, and QUIT removes them', async () => {
+  const account = await newAccount();
+  const writer = await imap(account);
+  for (const subject of ['one', 'two', 'three']) await append(writer, subject);
+  const client = await Client.pop3(cluster, account);
+  open.push(client);
+  client.write('DELE 2\r\n');
+  await client.readTo(/^\+OK\r\n/);
+  await move(account);
+  await append(writer, 'four');
+  client.write('STAT\r\nRETR 1\r\nDELE 2\r\n');
+  expect(await client.readTo(/^-ERR .*\r\n/m)).toMatch(/^\+OK 2 \d+\r\n\+OK .*\r\nSubject: one\r\n/);
+  await move(account);
+  client.write('QUIT\r\n');
+  await client.readTo(/^\+OK bye\r\n/);
+  await writer.ask('SELECT INBOX');
+  expect(await subjects(writer)).toEqual(['one', 'three', 'four']);
+}, 60_000);

@@ -32,10 +32,13 @@ export const imapService: SessionService = async (stream, opening, context) => {
   if (account === undefined) return;
   let restored: RestoredSession | undefined;
   if (restoring !== undefined) {
-    restored = await restore(account, restoring, context).catch((error: unknown) => {
-      context.log.warn({ trace: opening.trace, ...factsOf(error) }, 'session not resumed');
-      return undefined;
-    });
+    try {
+      restored = await restore(account, restoring, context);
+    } catch (error) {
+      // The account moves on, or its storage has trouble: the gateway asks again.
+      context.log.warn({ trace: opening.trace, ...factsOf(error) }, 'session not resumed yet');
+      if (!stream.destroyed) refuseNotOwner(stream, opening, context);
+    }
     if (restored === undefined && !stream.destroyed) answer(stream, linkStatus.notResumable);
   }
   if (stream.destroyed || (restoring !== undefined && restored === undefined)) {

@@ -3,6 +3,7 @@
  * there, and those that went since without the session having been told, from
  * the folder's history of expunges (the same that answers QRESYNC).
  */
+import { isFault } from '../../../base/fault.ts';
 import type { Folder, Store } from '../../store/store.ts';
 import { rangesOf } from '../../store/uid-set.ts';
 import { dirtyMax, lowerBound, type RestoredView } from './mailbox-view.ts';
@@ -18,7 +19,10 @@ export async function folderOf(store: Store, state: SelectedState): Promise<Fold
   // It has its old name nearly always: the others are opened only when it has not.
   names.sort((a, b) => Number(b === state.name) - Number(a === state.name));
   for (const name of names) {
-    const folder = await store.folder(name).catch(() => undefined);
+    const folder = await store.folder(name).catch((error: unknown) => {
+      if (isFault(error, 'no-such-folder')) return undefined;
+      throw error;
+    });
     if (folder?.mailboxId === state.mailboxId)
       return folder.uidValidity === state.uidValidity ? folder : undefined;
   }
@@ -60,7 +64,11 @@ async function changedSince(folder: Folder, uids: Uint32Array, modseq: number): 
   return changed;
 }
 
-function numbersOf(folder: Folder, state: SelectedState): Uint32Array | undefined {
+/** UIDs by sequence number − 1. */
+export function numbersOf(
+  folder: Folder,
+  state: Pick<SelectedState, 'modseq' | 'uidLimit' | 'count' | 'untold'>,
+): Uint32Array | undefined {
   const now = folder.uids();
   const there = now.subarray(0, lowerBound(now, state.uidLimit));
   const missing = state.count - there.length;

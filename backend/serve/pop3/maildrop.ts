@@ -4,6 +4,8 @@
  * Pure but for the look at the folder at the start.
  */
 import type { Folder } from '../../store/store.ts';
+import { formatUidSet, uidsIn } from '../../store/uid-set.ts';
+import type { Pop3State } from './pop3-state.ts';
 
 /** Messages looked at before other sessions get a turn. */
 const messagesPerSlice = 5000;
@@ -15,6 +17,7 @@ export class Maildrop {
   readonly #deleted = new Set<number>();
   readonly #retrieved = new Set<number>();
   #deletedBytes = 0;
+  #version = 0;
   readonly #totalBytes: number;
 
   constructor(uidValidity: number, uids: Uint32Array, sizes: Float64Array) {
@@ -40,6 +43,25 @@ export class Maildrop {
       count += 1;
     }
     return new Maildrop(folder.uidValidity, uids.subarray(0, count), sizes.subarray(0, count));
+  }
+
+  /** The maildrop of a session that began at another backend: sizes of messages that are gone count nothing. */
+  static restored(folder: Folder, uids: Uint32Array, state: Pop3State): Maildrop {
+    const sizes = Float64Array.from(uids, (uid) => folder.facts(uid)?.size ?? 0);
+    const drop = new Maildrop(folder.uidValidity, uids, sizes);
+    for (const number of uidsIn(state.deleted)) if (drop.has(number)) drop.delete(number);
+    for (const number of uidsIn(state.retrieved)) if (number <= drop.last) drop.retrieved(number);
+    return drop;
+  }
+
+  /** Changes with every mark and every message read. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Numbers of the messages that are marked, and of those that were read, as sets. */
+  get marks(): { readonly deleted: string; readonly retrieved: string } {
+    return { deleted: setOf(this.#deleted), retrieved: setOf(this.#retrieved) };
   }
 
   /** Message numbers run from 1 to this, deleted ones included. */
@@ -74,17 +96,20 @@ export class Maildrop {
   }
 
   delete(number: number): void {
+    this.#version++;
     this.#deleted.add(number);
     this.#deletedBytes += this.size(number);
   }
 
   /** RFC 1939 5, RSET: marks are taken back. */
   reset(): void {
+    this.#version++;
     this.#deleted.clear();
     this.#deletedBytes = 0;
   }
 
   retrieved(number: number): void {
+    this.#version++;
     this.#retrieved.add(number);
   }
 
@@ -98,6 +123,10 @@ export class Maildrop {
     const kept = [...this.#retrieved].filter((number) => !this.#deleted.has(number));
     return kept.map((number) => this.uid(number)).sort((a, b) => a - b);
   }
+}
+
+function setOf(numbers: ReadonlySet<number>): string {
+  return formatUidSet([...numbers].sort((a, b) => a - b));
 }
 
 function hex8(value: number): string {

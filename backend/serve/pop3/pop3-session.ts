@@ -36,6 +36,14 @@ export function capabilitiesWith(loginDelayMs: number): readonly string[] {
 const wholeBytesMax = 256 * 1024;
 const topWindowBytes = 32 * 1024;
 
+/** Of a session that can outlive its backend: its commands have names. */
+export interface CommandNaming {
+  /** Of the command that runs. */
+  readonly operation: string;
+  /** Its change was made by an earlier owner. */
+  readonly isDone: boolean;
+}
+
 export class Pop3Session {
   readonly #folder: Folder;
   readonly #drop: Maildrop;
@@ -46,7 +54,16 @@ export class Pop3Session {
 
   readonly #capabilities: readonly string[];
 
-  constructor(folder: Folder, drop: Maildrop, output: Pop3Output, said = capabilities) {
+  readonly #naming: CommandNaming | undefined;
+
+  constructor(
+    folder: Folder,
+    drop: Maildrop,
+    output: Pop3Output,
+    said = capabilities,
+    naming?: CommandNaming,
+  ) {
+    this.#naming = naming;
     this.#capabilities = said;
     this.#folder = folder;
     this.#drop = drop;
@@ -176,7 +193,10 @@ export class Pop3Session {
       await this.#folder.changeFlags(seen, { how: 'add', flags: flagBit.seen, keywords: [] });
     }
     const uids = this.#drop.deletedUids();
-    if (uids.length > 0) this.deletedCount = (await this.#folder.expunge(uids)).length;
+    // Done by an owner that went before its answer came to the client.
+    const done = this.#naming?.isDone === true;
+    if (uids.length > 0 && !done)
+      this.deletedCount = (await this.#folder.expunge(uids, false, this.#naming?.operation)).length;
     await this.#output.add('+OK bye\r\n');
   }
 
