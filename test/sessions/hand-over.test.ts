@@ -18,8 +18,9 @@ afterEach(() => {
 
 afterAll(() => cluster?.stop(), 30_000);
 
-async function newAccount(): Promise<TestAccount> {
-  return cluster.addAccount(`mover${++count}@postern.test`);
+/** On a machine that stands still for seconds a backend loses its lease, and the command its answer. */
+function newAccount(): Promise<TestAccount> {
+  return waitFor('an account', () => cluster.addAccount(`mover${++count}@postern.test`), 60_000);
 }
 
 async function imap(account: TestAccount): Promise<Client> {
