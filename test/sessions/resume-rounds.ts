@@ -50,6 +50,13 @@ export async function resumeRounds(
   const running = lanes.map((lane) => lane.run());
   for (let kill = 1; kill <= options.kills; kill++) {
     await new Promise((resolve) => setTimeout(resolve, random.between(...killEveryMs)));
+    // Where nothing was answered since the last kill, another one shows nothing; a machine may need long to start two.
+    const before = lanes.reduce((sum, lane) => sum + lane.commands, 0);
+    await waitFor(
+      'a command',
+      () => lanes.reduce((sum, lane) => sum + lane.commands, 0) > before,
+      30_000,
+    ).catch(() => {});
     const victims =
       random.between(1, 6) === 1 ? ['backend-1', 'backend-2'] : [`backend-${random.between(1, 2)}`];
     // One that is not up again yet cannot be killed.

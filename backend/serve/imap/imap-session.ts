@@ -257,7 +257,8 @@ export class ImapSession extends ClientState implements Checkpointed, Superseded
       do {
         this.#arrived = false;
         await this.#runWhatCame(slice);
-        if (!this.#over) await this.flush();
+        // The answer to LOGOUT leaves with the stream's end, in one write.
+        if (!this.#over && this.#leaving !== '') await this.flush();
         // A chunk that came while we flushed met a session that still ran: nobody else would look at it.
       } while (this.#arrived && !this.stopping && !this.handOver?.atBoundary);
     } catch (error) {
