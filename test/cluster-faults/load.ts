@@ -159,9 +159,9 @@ async function sender(): Promise<void> {
 
 /** All of every account, by sessions of their own. */
 async function final(): Promise<void> {
-  const { host, imaps } = options.gateways[0]!;
   for (const { address, password } of options.accounts) {
     for (let attempt = 1; ; attempt++) {
+      const { host, imaps } = options.gateways[attempt % options.gateways.length]!;
       try {
         const session = await ImapClient.open(host, imaps, address, password);
         const list = await session.list(1);
