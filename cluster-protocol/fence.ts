@@ -40,6 +40,19 @@ export function journalToReplay(there: readonly Epoch[], epoch: Epoch): Epoch | 
   return before.length === 0 ? undefined : Math.max(...before);
 }
 
+/** Listings after which a journal that is not there is taken for lost. */
+const listingsMax = 5;
+
+/**
+ * The journal that a listing had shown may be gone when it is read: an earlier owner that woke up late has gone on
+ * opening, has written its own from it and removed it. Whoever took it for empty would go on from nothing.
+ *
+ * @param listings  How many there were, this one included.
+ */
+export function mustListAgain(chosen: Epoch | undefined, wasThere: boolean, listings: number): boolean {
+  return chosen !== undefined && !wasThere && listings < listingsMax;
+}
+
 /** The journals nobody needs any more once the one of `epoch` is durable. Greater ones are another owner's. */
 export function journalsToRemove(there: readonly Epoch[], epoch: Epoch): Epoch[] {
   return there.filter((one) => one < epoch);

@@ -60,7 +60,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     throw new Fault('unavailable', 'another server has this account now');
   }
   const held = await takeFenceBeforeJournal(directory, guard, log);
-  const { journal, read, lost } = await openJournal(directory, guard.epoch, incarnation, held, log);
+  const { journal, read, lost } = await openJournal(directory, guard, incarnation, held, log);
   if (lost)
     log.error({ event: 'journal-lost', directory }, 'the journal is missing; file names are all there is');
   const maildir = path.join(directory, 'Maildir');

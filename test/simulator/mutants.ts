@@ -328,4 +328,12 @@ export const mutants: readonly Mutant[] = [
     what: 'a drain that was to outlast restarts empties nothing',
     seed: 5,
   },
+  {
+    name: 'vanished-journal-is-empty',
+    file: 'fence.ts',
+    from: `return chosen !== undefined && !wasThere && listings < listingsMax;`,
+    to: `return chosen !== undefined && !wasThere && listings < 0;`,
+    what: 'a journal that a late opener removed after it was listed is taken for empty',
+    seed: 351025,
+  },
 ];

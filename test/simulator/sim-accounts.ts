@@ -5,7 +5,13 @@
  */
 import { Fault, isFault } from '../../base/fault.ts';
 import type { Right } from '../../cluster-protocol/acting.ts';
-import { journalName, journalsToRemove, journalToReplay, judgeFence } from '../../cluster-protocol/fence.ts';
+import {
+  journalName,
+  journalsToRemove,
+  journalToReplay,
+  judgeFence,
+  mustListAgain,
+} from '../../cluster-protocol/fence.ts';
 import type { Leaving } from '../../cluster-protocol/holdings.ts';
 import { Violation } from './checker.ts';
 import type { SimBackend } from './sim-backend.ts';
@@ -206,41 +212,55 @@ export class SimAccounts {
         this.#tidy(address, right);
         use(account);
       }, fail);
+    const remove = (inode: Inode, records: string[], there: readonly number[]): void =>
+      process.at('journal-written', () =>
+        this.#guarded(() => {
+          right.assert(process.clockMs);
+          const old = journalsToRemove(there, epoch);
+          if (old.length === 0) opened(inode, records);
+          else
+            storage.call(
+              process,
+              () => {
+                for (const one of old) files.delete(journalName(one));
+              },
+              () => opened(inode, records),
+            );
+        }, fail),
+      );
+    const write = (records: string[], there: readonly number[]): void =>
+      this.#guarded(() => {
+        right.assert(process.clockMs);
+        const inode: Inode = { records: [...records] };
+        storage.call(
+          process,
+          () => void files.set(name, inode),
+          () => remove(inode, records, there),
+        );
+      }, fail);
+    const goOnFrom = (there: readonly number[], listings: number): void =>
+      process.at('journals-listed', () => {
+        const from = journalToReplay(there, epoch);
+        storage.call(
+          process,
+          () => (from === undefined ? undefined : files.get(journalName(from)))?.records.slice(),
+          (records) => {
+            if (mustListAgain(from, records !== undefined, listings))
+              storage.call(
+                process,
+                () => storage.journals(address),
+                (again) => goOnFrom(again, listings + 1),
+              );
+            else write(records ?? [], there);
+          },
+        );
+      });
     storage.call(
       process,
       () => ({ own: held ? files.get(name) : undefined, there: storage.journals(address) }),
       ({ own, there }) => {
-        if (own !== undefined) {
-          opened(own, [...own.records]);
-          return;
-        }
-        process.at('journals-listed', () => {
-          const from = journalToReplay(there, epoch);
-          storage.call(
-            process,
-            () => [...((from === undefined ? undefined : files.get(journalName(from)))?.records ?? [])],
-            (records) => {
-              const inode: Inode = { records: [...records] };
-              storage.call(
-                process,
-                () => void files.set(name, inode),
-                () =>
-                  process.at('journal-written', () => {
-                    const remove = journalsToRemove(there, epoch);
-                    if (remove.length === 0) opened(inode, records);
-                    else
-                      storage.call(
-                        process,
-                        () => {
-                          for (const one of remove) files.delete(journalName(one));
-                        },
-                        () => opened(inode, records),
-                      );
-                  }),
-              );
-            },
-          );
-        });
+        if (own !== undefined) opened(own, [...own.records]);
+        else goOnFrom(there, 1);
       },
     );
   }

@@ -18,11 +18,13 @@ import { shrink } from './shrink.ts';
 /** Schedules a thread takes at once. */
 const batch = 500;
 const shownMax = 10;
+const progressMs = 60_000;
 const playsDirectory = path.join(import.meta.dirname, '../cluster-protocol/plays');
 /** Of what is left to chance in a play. */
 const drawsMax = 2000;
 
 interface Batch {
+  readonly count: number;
   readonly steps: number;
   readonly failed: readonly { readonly seed: number; readonly violation: string; readonly play: string }[];
 }
@@ -112,6 +114,8 @@ async function many(
   let next = 0;
   let steps = 0;
   let violations = 0;
+  let toldMs = fromMs;
+  let done = 0;
   const run = (): Promise<void> =>
     new Promise((resolve, reject) => {
       const worker = new Worker(new URL(import.meta.url), { workerData: { mutant } });
@@ -127,6 +131,11 @@ async function many(
       worker.on('error', reject);
       worker.on('message', (result: Batch) => {
         steps += result.steps;
+        done += result.count;
+        if (performance.now() - toldMs > progressMs) {
+          toldMs = performance.now();
+          process.stderr.write(`${done} schedules, ${violations} violations\n`);
+        }
         for (const failed of result.failed) {
           violations++;
           if (violations <= shownMax) say(`seed ${failed.seed}: ${failed.violation}\n${failed.play}`);
@@ -154,7 +163,7 @@ async function work(): Promise<void> {
       const short = failed.length < shownMax ? shrink(drawPlay(seed), runPlay) : undefined;
       failed.push({ seed, violation: result.violation, play: short ? formatPlay(short.play) : '' });
     }
-    parentPort!.postMessage({ steps, failed } satisfies Batch);
+    parentPort!.postMessage({ count, steps, failed } satisfies Batch);
   });
 }
 
