@@ -55,7 +55,8 @@ async function restart({ rig, random, previous }: Stage, how: 'term' | 'twice' |
     process.kill(pid, 'SIGTERM');
     if (how === 'twice') {
       await sleep(random.between(50, 800));
-      process.kill(pid, 'SIGTERM');
+      // It may have been quick.
+      if (machine.isRunning) process.kill(pid, 'SIGTERM');
     }
     await machine.stop();
   }
