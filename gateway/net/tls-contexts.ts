@@ -1,23 +1,23 @@
 /**
- * TLS towards clients: one context from the admin's certificate or the
- * cluster's own, and the one way a plain connection becomes a TLS connection,
+ * TLS towards clients: the admin's certificate or the cluster's own, others by the
+ * name the client asks for (RFC 6066 3), and the one way a plain connection becomes a TLS connection,
  * whether from the first byte or after STARTTLS.
  */
-import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { constants, X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
-import path from 'node:path';
 import { createSecureContext, type SecureContext, type SecureVersion, TLSSocket } from 'node:tls';
 import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
+import { type CertificatePair, namesOf, pairsIn, readPair } from './certificate-pair.ts';
 import type { Deadlines } from './deadline.ts';
 import { HandshakeGate } from './handshake-gate.ts';
+import { NamedContexts } from './named-contexts.ts';
 
 /** How often the files are read again. */
 const lookEveryMs = 10_000;
 
 export interface TlsContexts {
-  /** @param serverName  As the client sent it, unchecked. One certificate serves all names today. */
+  /** @param serverName  As the client sent it, unchecked. A name nobody has a certificate for gets the default one. */
   contextFor(serverName?: string): SecureContext;
   /**
    * Makes `socket` a TLS connection and resolves after the handshake, paused.
@@ -35,6 +35,8 @@ export interface TlsContexts {
    * @returns Whether they are others. @throws {Fault} `bad-config`
    */
   reload(): Promise<boolean>;
+  /** Certificates that came another way than by files; replaces those given before. */
+  setIssued(pairs: readonly CertificatePair[]): void;
 }
 
 export interface TlsContextsOptions {
@@ -47,30 +49,65 @@ export interface TlsContextsOptions {
   /** Longest a handshake may take, in all. */
   readonly handshakeMs: number;
   readonly deadlines: Deadlines;
+  /** More certificates, shown by their names: see `pairsIn`. */
+  readonly directory?: string;
+  readonly directoryPlace?: string;
+  /** 48 bytes, the same at all gateways of a cluster, asked for at every look: sessions are resumed anywhere. */
+  readonly ticketKeys?: () => Buffer;
 }
 
 /** @throws {Fault} `bad-config`: a file that cannot be read, is no PEM, or two that do not belong together. */
 export async function openTlsContexts(options: TlsContextsOptions): Promise<TlsContexts> {
+  const { directory, ticketKeys } = options;
+  const readNamed = async (): Promise<readonly CertificatePair[]> =>
+    directory === undefined ? [] : pairsIn(directory, options.directoryPlace ?? directory);
   let pair = await readPair(options);
-  let context = contextOf(pair, options);
+  let named = await readNamed();
+  let issued: readonly CertificatePair[] = [];
+  let tickets = ticketKeys?.();
+  let context!: SecureContext;
+  let byName!: NamedContexts;
+  const build = (): void => {
+    const make = (one: CertificatePair): SecureContext => contextOf(one, options, tickets);
+    context = make(pair);
+    // What the admin put into the directory goes before what was issued for the same name.
+    byName = new NamedContexts([...issued, ...named], make);
+  };
+  build();
   const gate = new HandshakeGate(options.deadlines);
   return {
-    contextFor: () => context,
-    startTls: (socket, alpn) => handshake(socket, alpn, context, gate, options),
+    contextFor: (serverName) => byName.contextFor(serverName) ?? context,
+    startTls: (socket, alpn) => handshake(socket, alpn, context, byName, gate, options),
+    setIssued(pairs) {
+      issued = pairs;
+      build();
+    },
     async reload() {
-      const next = await readPair(options);
-      if (next.cert === pair.cert && next.key === pair.key) return false;
-      const { validTo, validToDate } = new X509Certificate(next.cert);
-      if (validToDate.getTime() < Date.now())
-        throw new Fault(
-          'bad-config',
-          `${options.place}: ${options.certificate} has expired (${validTo}); renew it`,
-        );
-      context = contextOf(next, options);
+      const [next, nextNamed] = await Promise.all([readPair(options), readNamed()]);
+      const nextTickets = ticketKeys?.();
+      const sameTickets = tickets === nextTickets || (nextTickets && tickets?.equals(nextTickets));
+      const same = isSame([next, ...nextNamed], [pair, ...named]);
+      if (same && sameTickets) return false;
+      for (const one of same ? [] : [next, ...nextNamed]) checkNotExpired(one, options);
       pair = next;
-      return true;
+      named = nextNamed;
+      tickets = nextTickets;
+      build();
+      return !same;
     },
   };
+}
+
+function isSame(a: readonly CertificatePair[], b: readonly CertificatePair[]): boolean {
+  return a.length === b.length && a.every((one, at) => one.cert === b[at]!.cert && one.key === b[at]!.key);
+}
+
+/** @throws {Fault} `bad-config` */
+function checkNotExpired({ cert }: CertificatePair, { place, certificate }: TlsContextsOptions): void {
+  const { validTo, validToDate } = new X509Certificate(cert);
+  if (validToDate.getTime() >= Date.now()) return;
+  const which = namesOf(cert)[0] ?? certificate;
+  throw new Fault('bad-config', `${place}: ${which} (${certificate}) has expired (${validTo}); renew it`);
 }
 
 /** Looks at the files now and then: a certificate that was renewed on disk is shown without a restart. */
@@ -106,24 +143,15 @@ export function watchCertificate(
   return { close: () => clearInterval(timer) };
 }
 
-interface Pair {
-  readonly cert: string;
-  readonly key: string;
-}
-
-async function readPair(options: TlsContextsOptions): Promise<Pair> {
-  const [cert, key] = await Promise.all([
-    readPem(options.certificate, options),
-    readPem(options.key, options),
-  ]);
-  checkPair(cert, key, options);
-  return { cert, key };
-}
-
-function contextOf({ cert, key }: Pair, { minimum }: TlsContextsOptions): SecureContext {
+function contextOf(
+  { cert, key }: CertificatePair,
+  { minimum }: TlsContextsOptions,
+  ticketKeys: Buffer | undefined,
+): SecureContext {
   return createSecureContext({
     cert,
     key,
+    ...(ticketKeys === undefined ? {} : { ticketKeys }),
     minVersion: minimum,
     honorCipherOrder: true,
     // A renegotiation in mid-session costs us and gives the client nothing (CVE-2011-1473); TLS 1.3 has none.
@@ -135,6 +163,7 @@ function handshake(
   socket: Socket,
   alpn: readonly string[],
   secureContext: SecureContext,
+  byName: NamedContexts,
   gate: HandshakeGate,
   { deadlines, handshakeMs }: TlsContextsOptions,
 ): Promise<TLSSocket> {
@@ -159,7 +188,12 @@ function handshake(
     };
     const start = (): void => {
       if (socket.destroyed) return; // `close` follows
-      secure = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: [...alpn] });
+      secure = new TLSSocket(socket, {
+        isServer: true,
+        secureContext,
+        ALPNProtocols: [...alpn],
+        ...(byName.isEmpty ? {} : { SNICallback: byName.callback }),
+      });
       secure.on('secure', done);
       secure.on('error', broken);
       // Before the handshake is done Node reports its failure here and closes; `error` comes only where a server listens.
@@ -183,35 +217,3 @@ function handshake(
 }
 
 function ignore(): void {}
-
-async function readPem(file: string, { place }: TlsContextsOptions): Promise<string> {
-  try {
-    return await readFile(path.resolve(file), 'utf8');
-  } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'is not there' : 'cannot be read';
-    throw new Fault('bad-config', `${place}: ${file} ${reason}; name a PEM file this program may read`, {
-      cause,
-    });
-  }
-}
-
-function checkPair(
-  cert: string,
-  key: string,
-  { certificate, key: keyFile, place }: TlsContextsOptions,
-): void {
-  const read = <T>(file: string, what: string, parse: () => T): T => {
-    try {
-      return parse();
-    } catch (cause) {
-      throw new Fault('bad-config', `${place}: ${file} holds no ${what} in PEM form`, { cause });
-    }
-  };
-  const leaf = read(certificate, 'certificate', () => new X509Certificate(cert));
-  const privateKey = read(keyFile, 'private key', () => createPrivateKey(key));
-  if (!leaf.checkPrivateKey(privateKey))
-    throw new Fault(
-      'bad-config',
-      `${place}: ${keyFile} is not the key of ${certificate}; name the one it was made with`,
-    );
-}
