@@ -19,11 +19,12 @@ import {
 } from '../base/member.ts';
 import { giveMemoryBackWhenQuiet } from '../base/quiet-memory.ts';
 import { release } from '../base/release.ts';
+import { secretOf } from '../cluster-protocol/cluster-secret.ts';
 import { connectMember } from '../cluster-protocol/connect-member.ts';
 import { type MemberRecord, versionsSpoken } from '../cluster-protocol/link.ts';
 import { checkLoginSettings, loginSettings } from '../cluster-protocol/login-settings.ts';
 import { linkAddressOf, machineSettings } from '../cluster-protocol/machine-settings.ts';
-import { type Registry, registryKey } from '../cluster-protocol/registry.ts';
+import { registryKey } from '../cluster-protocol/registry.ts';
 import { processIdentity } from '../cluster-protocol/revoke.ts';
 import { clusterSettings } from '../cluster-protocol/settings.ts';
 import { followSettings } from '../cluster-protocol/shared-settings.ts';
@@ -244,15 +245,6 @@ async function start(memberStart: MemberStart): Promise<void> {
  */
 function firstEpoch(nowMs: number): number {
   return Math.max(1, Math.floor((nowMs - Date.UTC(2020, 0)) / 1000));
-}
-
-/** Made by the first backend that ever started, the same for all. */
-async function secretOf(registry: Registry, key: string): Promise<Buffer> {
-  const put = { put: key, value: randomBytes(32).toString('base64') };
-  if ((await registry.get(key)) === undefined) await registry.transact([{ key, is: 'absent' }], [put]);
-  const entry = await registry.get(key);
-  if (entry === undefined) throw new Fault('registry-failed', 'the registry lost a secret');
-  return Buffer.from(entry.value, 'base64');
 }
 
 /** @throws {Fault} `deadline-passed` */

@@ -74,6 +74,17 @@ export const registryKey = {
   loginSecret: 'login-secret',
   /** base64 of 32 random bytes, written once: backends sign the tickets of sessions with it. */
   sessionSecret: 'session-secret',
+  /** base64 of 32 random bytes, written once: keys of TLS session tickets are made from it. */
+  ticketSecret: 'ticket-secret',
+  /** The gateway that renews certificates, under its lease. */
+  acmeRenewer: 'acme/renewer',
+  /** An answer to a challenge of RFC 8555 8.3, under a lease. */
+  acmeChallenge: (token: string) => `acme/challenge/${token}`,
+  acmeChallengePrefix: 'acme/challenge/',
+  /** JSON `{ names, cert, key }`: what was issued. */
+  acmeCertificatePrefix: 'acme/certificate/',
+  /** PEM of the account's key at the authority. */
+  acmeAccount: 'acme/account',
   /** A domain whose accounts live here, and its limits: `domains.ts`. */
   domain: (name: string) => `domain/${name}`,
   domainPrefix: 'domain/',

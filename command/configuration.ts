@@ -21,6 +21,7 @@ import {
   machineSettings,
 } from '../cluster-protocol/machine-settings.ts';
 import { type ClusterSettings, clusterSettings } from '../cluster-protocol/settings.ts';
+import { acmeSettings, certificatesAsked } from '../gateway/acme/settings.ts';
 import { type GatewaySettings, gatewaySettings } from '../gateway/settings.ts';
 
 /** Larger is no configuration. */
@@ -50,6 +51,7 @@ export interface Where {
 /** All tables of the file, in the order the example shows them. Options of plugins are declared by the plugins. */
 export const settingsTables = [
   gatewaySettings,
+  acmeSettings,
   backendSettings,
   loginSettings,
   clusterSettings,
@@ -82,6 +84,7 @@ export function checkFile(
 ): Pick<Configuration, 'gateway' | 'backend' | 'cluster' | 'machine'> {
   refuseUnknownKeys(file, ...settingsTables);
   const gateway = readSettings(file, gatewaySettings);
+  certificatesAsked(readSettings(file, acmeSettings), file.place);
   const backend = readSettings(file, backendSettings);
   const cluster = readSettings(file, clusterSettings);
   checkTogether(file, gateway, cluster);

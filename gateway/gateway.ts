@@ -26,6 +26,7 @@ import { giveMemoryBackWhenQuiet } from '../base/quiet-memory.ts';
 import { release } from '../base/release.ts';
 import { parseAddress } from '../base/settings.ts';
 import { certFilesOf } from '../certs/files.ts';
+import { ticketKeysOf } from '../cluster-protocol/cluster-secret.ts';
 import { connectMember } from '../cluster-protocol/connect-member.ts';
 import { type MemberRecord, versionsSpoken } from '../cluster-protocol/link.ts';
 import { type LoginSettings, loginSettings } from '../cluster-protocol/login-settings.ts';
@@ -33,6 +34,8 @@ import { machineSettings } from '../cluster-protocol/machine-settings.ts';
 import { processIdentity } from '../cluster-protocol/revoke.ts';
 import { clusterSettings } from '../cluster-protocol/settings.ts';
 import { followSettings } from '../cluster-protocol/shared-settings.ts';
+import { openAcme } from './acme/acme.ts';
+import { acmeSettings } from './acme/settings.ts';
 import { chainMetrics, countingChain } from './health/chain-metrics.ts';
 import { type Health, openHealthServer } from './health/health-server.ts';
 import { openMetrics } from './health/metrics.ts';
@@ -104,10 +107,18 @@ async function start(memberStart: MemberStart): Promise<void> {
   const openPlugins = (plugins: readonly PluginEntry[]): Promise<Chain> =>
     openChain({ plugins, configDir, log, metrics: chainMetrics(metrics) });
   const [tls, plainChain] = await Promise.all([
-    openTlsContexts(tlsOptions(settings, layout, configDir, deadlines)),
+    ticketKeysOf(registry).then((ticketKeys) =>
+      openTlsContexts({ ...tlsOptions(settings, layout, configDir, deadlines), ticketKeys }),
+    ),
     openChangingChain(shared.file.plugins ?? defaultPlugins, openPlugins, log),
   ]);
   changePlugins = (entries) => void plainChain.change(entries);
+  const acme = openAcme({
+    ...{ registry, log, member: memberStart.id, configDir, tls },
+    settings: readSettings(config, acmeSettings),
+    place: config.place,
+    waitMs: settings['net.greeting_timeout'],
+  });
   // Told even where it is the same file: a certificate may be another.
   const watchedTls = watchCertificate(tls, log);
   onReload(async () => {
@@ -190,6 +201,7 @@ async function start(memberStart: MemberStart): Promise<void> {
       implicitTls: true,
       accept: (socket, session) => pop3.accept(socket, session, true),
     },
+    http: { protocol: 'http', accept: (socket, session) => acme.door.accept(socket, session) },
     https: { protocol: 'http', implicitTls: true, accept: (socket, session) => http.accept(socket, session) },
   };
   let state = 'starting';
@@ -252,7 +264,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     for (const server of health) server.close();
     const graceMs = settings['gateway.drain'];
     await Promise.all([imap.close(graceMs), pop3.close(graceMs), http.close(graceMs), smtp.close()]);
-    const letGo = Promise.allSettled([chain.close(), router.close(), membership.leave()]);
+    const letGo = Promise.allSettled([chain.close(), router.close(), membership.leave(), acme.close()]);
     // Where the supervisor has gone its registry has gone too, and nobody answers.
     await Promise.race([letGo, new Promise((resolve) => setTimeout(resolve, letGoMs))]);
     await registry.close();
@@ -305,13 +317,16 @@ function tlsOptions(
   deadlines: Deadlines,
 ): TlsContextsOptions {
   const own = certFilesOf(layout.certs);
-  const { 'tls.certificate': certificate, 'tls.key': key } = settings;
+  const { 'tls.certificate': certificate, 'tls.key': key, 'tls.directory': directory } = settings;
   if ((certificate === '') !== (key === ''))
     throw new Fault('bad-config', 'tls.certificate and tls.key go together; set both or neither');
   return {
     certificate: certificate === '' ? own.edge : path.resolve(configDir, certificate),
     key: key === '' ? own.edgeKey : path.resolve(configDir, key),
     place: certificate === '' ? "the cluster's own certificate" : 'tls.certificate',
+    ...(directory === ''
+      ? {}
+      : { directory: path.resolve(configDir, directory), directoryPlace: 'tls.directory' }),
     minimum: settings['tls.minimum'] as SecureVersion,
     handshakeMs: settings['net.greeting_timeout'],
     deadlines,

@@ -28,6 +28,11 @@ export const gatewaySettings = {
   'listen.pop3': { kind: 'addresses', default: ['[::]:2110'], doc: 'POP3 with STLS.' },
   'listen.pop3s': { kind: 'addresses', default: ['[::]:2995'], doc: 'POP3 over TLS.' },
   'listen.https': { kind: 'addresses', default: ['[::]:8443'], doc: 'HTTPS: JMAP.' },
+  'listen.http': {
+    kind: 'addresses',
+    default: [],
+    doc: 'Plain HTTP: answers challenges of ACME, and sends everybody else to HTTPS. Off unless listed.',
+  },
   'listen.health': {
     kind: 'addresses',
     default: ['127.0.0.1:2880'],
@@ -53,6 +58,11 @@ export const gatewaySettings = {
     doc: "PEM file with certificate and chain. Empty: one made by the cluster's own CA.",
   },
   'tls.key': { kind: 'path', default: '', doc: 'PEM file with its private key.' },
+  'tls.directory': {
+    kind: 'path',
+    default: '',
+    doc: 'Directory with more certificates, shown by the name a client asks for: NAME.pem with NAME.key, or subdirectories with fullchain.pem and privkey.pem. Looked at every 10 s.',
+  },
   'tls.minimum': {
     kind: 'choice',
     cluster: 'restart',

@@ -89,11 +89,7 @@ async function readPem(file: string, { place }: PairFiles): Promise<string> {
   }
 }
 
-function checkPair(
-  cert: string,
-  key: string,
-  { certificate, key: keyFile, place }: PairFiles,
-): void {
+function checkPair(cert: string, key: string, { certificate, key: keyFile, place }: PairFiles): void {
   const read = <T>(file: string, what: string, parse: () => T): T => {
     try {
       return parse();

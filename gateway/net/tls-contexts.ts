@@ -88,7 +88,11 @@ export async function openTlsContexts(options: TlsContextsOptions): Promise<TlsC
       const sameTickets = tickets === nextTickets || (nextTickets && tickets?.equals(nextTickets));
       const same = isSame([next, ...nextNamed], [pair, ...named]);
       if (same && sameTickets) return false;
-      for (const one of same ? [] : [next, ...nextNamed]) checkNotExpired(one, options);
+      if (!same) {
+        checkNotExpired(next, options.place, options.certificate);
+        for (const one of nextNamed)
+          checkNotExpired(one, options.directoryPlace ?? options.place, namesOf(one.cert).join(' '));
+      }
       pair = next;
       named = nextNamed;
       tickets = nextTickets;
@@ -103,11 +107,10 @@ function isSame(a: readonly CertificatePair[], b: readonly CertificatePair[]): b
 }
 
 /** @throws {Fault} `bad-config` */
-function checkNotExpired({ cert }: CertificatePair, { place, certificate }: TlsContextsOptions): void {
+function checkNotExpired({ cert }: CertificatePair, place: string, which: string): void {
   const { validTo, validToDate } = new X509Certificate(cert);
-  if (validToDate.getTime() >= Date.now()) return;
-  const which = namesOf(cert)[0] ?? certificate;
-  throw new Fault('bad-config', `${place}: ${which} (${certificate}) has expired (${validTo}); renew it`);
+  if (validToDate.getTime() < Date.now())
+    throw new Fault('bad-config', `${place}: ${which} has expired (${validTo}); renew it`);
 }
 
 /** Looks at the files now and then: a certificate that was renewed on disk is shown without a restart. */

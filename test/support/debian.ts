@@ -41,6 +41,7 @@ const needed: Readonly<Record<string, string>> = {
   chromium: 'chromium',
   'dnsmasq-base': 'dnsmasq',
   rspamd: 'rspamd',
+  pebble: 'pebble',
 };
 
 /** swaks speaks TLS with this; it has no program of its own. */

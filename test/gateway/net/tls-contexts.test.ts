@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Fault } from '../../../base/fault.ts';
 import { openAuthority } from '../../../certs/authority.ts';
 import { certFilesOf } from '../../../certs/files.ts';
-import { edgeLeaf, ensureLeaf } from '../../../certs/leaf.ts';
+import { edgeLeaf, ensureLeaf, makeLeaf } from '../../../certs/leaf.ts';
 import { Deadlines } from '../../../gateway/net/deadline.ts';
 import { handshakesMax } from '../../../gateway/net/handshake-gate.ts';
 import { openTlsContexts, type TlsContextsOptions } from '../../../gateway/net/tls-contexts.ts';
@@ -99,6 +99,106 @@ describe('TLS', () => {
     listener.close();
     return result;
   }
+
+  test('a ticket is taken by another gateway with the same keys, and not with others', async () => {
+    const keys = Buffer.alloc(48, 7);
+    const first = await openTlsContexts(optionsWith({ ticketKeys: () => keys }));
+    const same = await openTlsContexts(optionsWith({ ticketKeys: () => keys }));
+    const other = await openTlsContexts(optionsWith({ ticketKeys: () => Buffer.alloc(48, 8) }));
+    const talk = async (contexts: typeof first, session?: Buffer): Promise<[boolean, Buffer]> => {
+      const listener = net.createServer((socket) => {
+        socket.on('error', () => {});
+        contexts.startTls(socket, []).then(
+          (secure) => {
+            secure.on('error', () => {});
+            secure.end('x');
+          },
+          () => {},
+        );
+      });
+      await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+      const { port } = listener.address() as net.AddressInfo;
+      const socket = tls.connect({
+        port,
+        host: '127.0.0.1',
+        rejectUnauthorized: false,
+        maxVersion: 'TLSv1.2',
+        ...(session === undefined ? {} : { session }),
+      });
+      socket.resume();
+      await new Promise((resolve) => socket.once('secureConnect', resolve));
+      const found: [boolean, Buffer] = [socket.isSessionReused(), socket.getSession()!];
+      await new Promise((resolve) => socket.once('close', resolve));
+      listener.close();
+      return found;
+    };
+    const [, session] = await talk(first);
+    expect((await talk(same, session))[0]).toBe(true);
+    expect((await talk(other, session))[0]).toBe(false);
+  });
+
+  describe('more certificates in a directory', () => {
+    const shownFor = async (
+      servername: string | undefined,
+      contexts: { startTls: (s: net.Socket, a: string[]) => Promise<tls.TLSSocket> },
+    ): Promise<string> => {
+      const listener = net.createServer((socket) => {
+        socket.on('error', () => {});
+        contexts.startTls(socket, []).then(
+          (secure) => secure.on('error', () => {}),
+          () => {},
+        );
+      });
+      await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+      const { port } = listener.address() as net.AddressInfo;
+      const socket = tls.connect({
+        port,
+        host: '127.0.0.1',
+        rejectUnauthorized: false,
+        ...(servername === undefined ? {} : { servername }),
+      });
+      await new Promise((resolve) => socket.once('secureConnect', resolve));
+      const { subjectaltname = '' } = socket.getPeerCertificate();
+      socket.destroy();
+      listener.close();
+      return subjectaltname.split(', ').filter((name) => name.startsWith('DNS:'))[0] ?? '';
+    };
+
+    test('are shown by name: exact, wildcard, and the default for all others', async () => {
+      const own = await mkdtemp(path.join(tmpdir(), 'postern-sni-'));
+      const files = certFilesOf(directory);
+      const authority = await openAuthority(files, 'test', Date.now());
+      const make = async (name: string, certFile: string, keyFile: string): Promise<void> => {
+        const leaf = edgeLeaf({ ...files, edge: certFile, edgeKey: keyFile }, name);
+        await makeLeaf({ ...leaf, names: [name] }, authority, 'test', Date.now());
+      };
+      await make('mail.one.test', path.join(own, 'one.pem'), path.join(own, 'one.key'));
+      await mkdir(path.join(own, 'two'));
+      await make('*.two.test', path.join(own, 'two/fullchain.pem'), path.join(own, 'two/privkey.pem'));
+      await writeFile(path.join(own, 'README'), 'not a certificate');
+      const contexts = await openTlsContexts(optionsWith({ directory: own }));
+      expect(await shownFor('mail.one.test', contexts)).toBe('DNS:mail.one.test');
+      expect(await shownFor('MAIL.one.TEST', contexts)).toBe('DNS:mail.one.test');
+      expect(await shownFor('imap.two.test', contexts)).toBe('DNS:*.two.test');
+      for (const name of ['a.b.two.test', 'two.test', 'x.one.test', undefined])
+        expect(await shownFor(name, contexts)).toBe('DNS:localhost');
+      await make('mail.three.test', path.join(own, 'three.pem'), path.join(own, 'three.key'));
+      expect(await contexts.reload()).toBe(true);
+      expect(await contexts.reload()).toBe(false);
+      expect(await shownFor('mail.three.test', contexts)).toBe('DNS:mail.three.test');
+      await writeFile(path.join(own, 'three.pem'), 'spoilt');
+      await expect(contexts.reload()).rejects.toThrow(/three\.pem holds no certificate/);
+      expect(await shownFor('mail.three.test', contexts)).toBe('DNS:mail.three.test');
+      await rm(own, { recursive: true });
+    });
+
+    test('a directory that is not there is an error that points', async () => {
+      const error = openTlsContexts(optionsWith({ directory: at('none'), directoryPlace: 'tls.directory' }));
+      await expect(error).rejects.toThrow(
+        /^tls\.directory: .*none is not there; name a directory of certificates$/,
+      );
+    });
+  });
 
   const shakes = [
     { name: 'an ordinary client', client: {}, outcome: 'TLSv1.3 none resumed false' },
