@@ -23,9 +23,10 @@ import type { Intake } from './intake/intake.ts';
 import { noteTaken } from './intake/intake-janitor.ts';
 import type { IntakeReader } from './intake/intake-reader.ts';
 import { recoverIntake } from './intake/intake-recovery.ts';
-import { type Journal, openJournal } from './journal.ts';
+import type { Journal } from './journal.ts';
 import { type AccountReplay, sortRecords } from './journal-replay.ts';
 import { formatMessageName, parseMessageName } from './message-name.ts';
+import { openJournal } from './open-journal.ts';
 import type { FolderFormat, Guard, Store, StoreLimits } from './store.ts';
 import { addRange, inRanges, rangesOf } from './uid-set.ts';
 

@@ -1,6 +1,6 @@
 /**
  * The accounts one backend has open: fence, journal, requests in turn; the order
- * of `backend/store/open-store.ts` and `journal.ts`, with the decisions of
+ * of `backend/store/open-store.ts` and `open-journal.ts`, with the decisions of
  * `cluster-protocol/fence.ts` and `acting.ts`.
  */
 import { Fault, isFault } from '../../base/fault.ts';
