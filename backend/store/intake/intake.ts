@@ -7,7 +7,7 @@
  */
 import { errnoOf, Fault } from '../../../base/fault.ts';
 import type { Log } from '../../../base/log.ts';
-import { removeTree, syncDirectory } from '../files.ts';
+import { removeTree, storageFault, syncDirectory } from '../files.ts';
 import { temporaryName } from '../incoming.ts';
 import type { MaildirFolder } from '../maildir-folder.ts';
 import { lettersIn, withFlags } from '../message-name.ts';
@@ -55,11 +55,15 @@ export class Intake {
   /** The disk has no room for files. */
   #fullUntilMs = 0;
 
-  /** @param root  `<storage root>/intake`; made when it is missing. */
+  /** @param root  `<storage root>/intake`; made when it is missing. @throws {Fault} `storage-failed`, `no-space` */
   static async open(root: string, log: Log, limits: IntakeLimits = intakeLimits): Promise<Intake> {
-    const intakeLog = await IntakeLog.create(root, limits);
-    const life = await LifeSign.begin(intakeLog.directory);
-    return new Intake(root, intakeLog, life, await hasBulkSync(root), log, limits);
+    try {
+      const intakeLog = await IntakeLog.create(root, limits);
+      const life = await LifeSign.begin(intakeLog.directory);
+      return new Intake(root, intakeLog, life, await hasBulkSync(root), log, limits);
+    } catch (error) {
+      throw storageFault(error, 'intake-open');
+    }
   }
 
   private constructor(
