@@ -45,6 +45,7 @@ import { parseNetwork } from './net/address.ts';
 import { followBans } from './net/ban-list.ts';
 import { Deadlines } from './net/deadline.ts';
 import { type Listener, openListener } from './net/listener.ts';
+import { Shield } from './net/shield.ts';
 import { Throttle } from './net/throttle.ts';
 import { openTlsContexts, type TlsContextsOptions, watchCertificate } from './net/tls-contexts.ts';
 import type { Chain } from './plugin-host/chain.ts';
@@ -128,24 +129,6 @@ async function start(memberStart: MemberStart): Promise<void> {
     await tls.reload();
     return shared.fileChanged(file);
   });
-  const chain = countingChain(plainChain, metrics);
-  const compresses = settings['imap.compress'];
-  const router = await openRouter({
-    ...{ registry, log, metrics, linkIdentity: machine, compresses },
-    sessionSocketsMax: sessionSocketsMax(await hardDescriptorLimit(), settings['net.connections_max']),
-  });
-  const greetingMs = settings['net.greeting_timeout'];
-  const login = {
-    ...{ chain, router, log, metrics, deadlines, tls, greetingMs },
-    loginMs: settings['net.login_timeout'],
-    plaintextLogin: settings['login.plaintext'],
-    sasl,
-  };
-  const imap = openImapDoor(login);
-  const pop3 = openPop3Door(login);
-  const http = openHttpDoor({ chain, router, log, greetingMs, startTls: tls.startTls, sasl });
-  const smtp = await openSmtpDoor({ settings, layout, chain, router, log, hostname, tls, sasl });
-
   const throttle = new Throttle({
     get connectionsMax() {
       return settings['net.connections_max'];
@@ -154,6 +137,53 @@ async function start(memberStart: MemberStart): Promise<void> {
       return settings['net.connections_per_network_max'];
     },
   });
+  const descriptorsMax = await hardDescriptorLimit();
+  const shield = new Shield({
+    settings,
+    connections: () => throttle.total,
+    descriptorsMax,
+    log,
+    gauge: metrics.shield,
+  });
+  shield.start();
+  const doorSettings = shield.settings();
+  const chain = countingChain(plainChain, metrics, (client) => shield.wasGood(client));
+  const compresses = settings['imap.compress'];
+  const router = await openRouter({
+    ...{ registry, log, metrics, linkIdentity: machine, compresses },
+    sessionSocketsMax: sessionSocketsMax(descriptorsMax, settings['net.connections_max']),
+  });
+  const login = {
+    ...{ chain, router, log, metrics, deadlines, tls },
+    get greetingMs() {
+      return doorSettings['net.greeting_timeout'];
+    },
+    get loginMs() {
+      return doorSettings['net.login_timeout'];
+    },
+    plaintextLogin: settings['login.plaintext'],
+    sasl,
+  };
+  const imap = openImapDoor(login);
+  const pop3 = openPop3Door(login);
+  const http = openHttpDoor({
+    ...{ chain, router, log, sasl },
+    startTls: tls.startTls,
+    get greetingMs() {
+      return doorSettings['net.greeting_timeout'];
+    },
+  });
+  const smtp = await openSmtpDoor({
+    settings: doorSettings,
+    layout,
+    chain,
+    router,
+    log,
+    hostname,
+    tls,
+    sasl,
+  });
+
   const proxyFrom = settings['net.proxy_from'].map((text) => {
     try {
       return parseNetwork(text);
@@ -218,6 +248,7 @@ async function start(memberStart: MemberStart): Promise<void> {
         sockets,
         proxyFrom,
         throttle,
+        shield,
         isBanned: (address) => bans.has(address, Date.now()),
         deadlines,
         log,
@@ -236,6 +267,7 @@ async function start(memberStart: MemberStart): Promise<void> {
       state,
       backends: router.backends(),
       connections: throttle.total,
+      stress: shield.stressed,
     });
     return openHealthServer(address, metrics, healthNow, sockets);
   });
@@ -257,6 +289,7 @@ async function start(memberStart: MemberStart): Promise<void> {
     state = 'stopping';
     log.info({ reason, connections: throttle.total }, 'stopping');
     for (const listener of listeners) listener.stop();
+    shield.close();
     following.abort();
     shared.close();
     watchedTls.close();

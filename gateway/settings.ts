@@ -102,6 +102,21 @@ export const gatewaySettings = {
     min: 1,
     doc: 'Connections at once from one IPv4 address or IPv6 /64, counted before TLS and plugins.',
   },
+  'net.stress_percent': {
+    kind: 'count',
+    cluster: 'live',
+    default: 70,
+    min: 10,
+    max: 100,
+    doc: 'Percent of net.connections_max at which stress begins: shorter waits, and the last places for known clients.',
+  },
+  'net.memory_mark': {
+    kind: 'size',
+    cluster: 'live',
+    default: '2GiB',
+    min: '128MiB',
+    doc: 'Resident memory of one gateway member from which on nobody new comes in, until it has fallen.',
+  },
   'net.greeting_timeout': {
     kind: 'duration',
     cluster: 'restart',

@@ -4,6 +4,7 @@
  */
 import { Counter } from 'prom-client';
 import type { Chain, ChainMetrics } from '../plugin-host/chain.ts';
+import type { Client } from '../session/session.ts';
 import type { Metrics } from './metrics.ts';
 
 const countersMax = 500;
@@ -35,11 +36,16 @@ export function chainMetrics(metrics: Metrics): ChainMetrics {
   };
 }
 
-/** The chain, with messages counted as they are reported. */
-export function countingChain(chain: Chain, metrics: Metrics): Chain {
+/** The chain, with messages counted as they are reported; `wasGood` hears of clients that logged in or delivered. */
+export function countingChain(
+  chain: Chain,
+  metrics: Metrics,
+  wasGood: (client: Client) => void = () => {},
+): Chain {
   return {
     ...chain,
     tell(report, session, ...rest) {
+      if (report === 'delivered' || report === 'loggedIn') wasGood(session.client);
       if (report === 'delivered') {
         metrics.messages.inc({ outcome: 'stored' });
         const size = rest[1];

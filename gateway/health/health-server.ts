@@ -14,6 +14,8 @@ export interface Health {
   readonly state: string;
   readonly backends: readonly string[];
   readonly connections: number;
+  /** Under stress: shorter waits, and the last places for known clients. */
+  readonly stress: boolean;
 }
 
 export interface HealthServer {

@@ -13,7 +13,7 @@ export interface Metrics {
   /** Client connections open now. */
   readonly connections: Gauge<'protocol'>;
   readonly connectionsTotal: Counter<'protocol'>;
-  /** Connections turned away before a door saw them; `reason`: `full`, `network`, `proxy`, `plugin`, `tls`. */
+  /** Connections turned away before a door saw them; `reason`: `full`, `network`, `newcomer`, `reserve`, `proxy`, `plugin`, `tls`. */
   readonly turnedAway: Counter<'protocol' | 'reason'>;
   /** `outcome`: `ok`, `failed`, `refused`, `unavailable`. */
   readonly logins: Counter<'protocol' | 'outcome'>;
@@ -32,6 +32,8 @@ export interface Metrics {
   readonly notResumed: Counter<'reason'>;
   /** How long resumed sessions were without an owner. */
   readonly pauses: Histogram;
+  /** 1 while it lasts; `state`: `stress`, `reserve`. */
+  readonly shield: Gauge<'state'>;
   close(): void;
 }
 
@@ -134,6 +136,12 @@ export function openMetrics(): Metrics {
       name: 'postern_session_pause_seconds',
       help: 'How long sessions were without a backend before one took them up.',
       buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+      registers,
+    }),
+    shield: new Gauge({
+      name: 'postern_shield',
+      help: '1 while the gateway is under stress, or down to its reserve.',
+      labelNames: ['state'],
       registers,
     }),
     close() {

@@ -13,6 +13,7 @@ import { newSession } from '../session/new-session.ts';
 import type { Client, MutableSession, Protocol } from '../session/session.ts';
 import { canBeClient, clientOf, isInNetworks, type Network } from './address.ts';
 import type { Deadlines } from './deadline.ts';
+import type { Shield } from './shield.ts';
 import type { Throttle } from './throttle.ts';
 
 /** Connections the kernel keeps for us while we are busy; it caps this by net.core.somaxconn. */
@@ -48,6 +49,7 @@ export interface ListenerOptions {
   readonly sockets?: ListeningSockets;
   readonly proxyFrom: readonly Network[];
   readonly throttle: Throttle;
+  readonly shield?: Pick<Shield, 'spent' | 'admits'>;
   /** May this client (its canonical address) not connect at all? Nobody unless told. */
   isBanned?(address: string): boolean;
   readonly deadlines: Deadlines;
@@ -132,6 +134,10 @@ function receive(socket: net.Socket, bound: string, options: ListenerOptions, go
   socket.on('error', ignore);
   const { remoteAddress, remotePort } = socket;
   if (remoteAddress === undefined || remotePort === undefined) return void socket.destroy();
+  if (options.shield?.spent === true) {
+    turnAway(socket, 'reserve', clientOf(remoteAddress, remotePort), options, goodbyes);
+    return;
+  }
   if (throttle.enter() !== 'ok') {
     turnAway(socket, 'full', clientOf(remoteAddress, remotePort), options, goodbyes);
     return;
@@ -205,6 +211,10 @@ function admit(
     socket.destroy();
     return;
   }
+  if (options.shield?.admits(client) === false) {
+    turnAway(socket, 'newcomer', client, options, goodbyes);
+    return;
+  }
   if (throttle.enterNetwork(client) !== 'ok') {
     turnAway(socket, 'network', client, options, goodbyes);
     return;
@@ -222,7 +232,7 @@ function admit(
 
 function turnAway(
   socket: net.Socket,
-  reason: 'full' | 'network',
+  reason: 'full' | 'network' | 'newcomer' | 'reserve',
   client: Client,
   options: ListenerOptions,
   goodbyes: Farewells,

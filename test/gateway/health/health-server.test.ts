@@ -17,6 +17,7 @@ async function open(): Promise<string> {
     state: 'serving',
     backends: ['backend-1'],
     connections: 3,
+    stress: false,
   });
   server = await openHealthServer({ host: '127.0.0.1', port: 0 }, metrics, health);
   return `http://${server.address}`;
@@ -36,7 +37,14 @@ describe('health', () => {
     const well = await fetch(`${at}/healthz`);
     expect([well.status, await well.json()]).toEqual([
       200,
-      { ok: true, member: 'gateway-1', state: 'serving', backends: ['backend-1'], connections: 3 },
+      {
+        ok: true,
+        member: 'gateway-1',
+        state: 'serving',
+        backends: ['backend-1'],
+        connections: 3,
+        stress: false,
+      },
     ]);
     ok = false;
     expect((await fetch(`${at}/healthz`)).status).toBe(503);

@@ -246,3 +246,14 @@ describe('the throttle', () => {
     expect(throttle.networks).toBe(0);
   });
 });
+
+test.each([
+  ['nothing is to spare', { spent: true, admits: () => true }, 'reserve'],
+  ['the last places are for others', { spent: false, admits: () => false }, 'newcomer'],
+])('a client is turned away with words when %s, and its place is free again', async (_, shield, reason) => {
+  const { port, throttle, metrics } = await open({ shield });
+  expect(await talk(port, '127.0.0.1', [])).toMatch(/^\* BYE \[UNAVAILABLE\] .*\r\n\(closed\)$/);
+  const { values } = await metrics.turnedAway.get();
+  expect(values).toContainEqual({ labels: { protocol: 'imap', reason }, value: 1 });
+  while (throttle.total > 0) await new Promise((next) => setTimeout(next, 5));
+});
