@@ -78,15 +78,21 @@ describe('hashes of other servers', () => {
   test('while slow ones are checked, the thread that serves goes on', async () => {
     // Cost 12: some 300 ms of one processor.
     const slow = readImportedHash('$2b$12$abcdefghijklmnopqrstuu5Lo0g67CiD3M3RpN1BmBb4Crp5w7dbK');
-    let longestMs = 0;
-    let lastMs = performance.now();
-    const beat = setInterval(() => {
-      longestMs = Math.max(longestMs, performance.now() - lastMs);
-      lastMs = performance.now();
-    }, 5);
-    await Promise.all([checkImportedHash(slow, 'x'), checkImportedHash(slow, 'y')]);
-    clearInterval(beat);
-    expect(longestMs).toBeLessThan(150);
+    const longestPause = async (): Promise<number> => {
+      let longestMs = 0;
+      let lastMs = performance.now();
+      const beat = setInterval(() => {
+        longestMs = Math.max(longestMs, performance.now() - lastMs);
+        lastMs = performance.now();
+      }, 5);
+      await Promise.all([checkImportedHash(slow, 'x'), checkImportedHash(slow, 'y')]);
+      clearInterval(beat);
+      return longestMs;
+    };
+    // A busy machine may hold up one round; a check in this thread would hold up every one.
+    let bestMs = Number.POSITIVE_INFINITY;
+    for (let round = 0; round < 8 && bestMs >= 150; round++) bestMs = Math.min(bestMs, await longestPause());
+    expect(bestMs).toBeLessThan(150);
   });
 
   test('only so many may wait', async () => {
