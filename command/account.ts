@@ -5,6 +5,7 @@ import { adoptedDirectory, adoptInto, holdingText } from './account-maintenance.
 import { askCluster } from './admin-client.ts';
 import { type CommandCall, exitCode } from './command.ts';
 import { type AccountPage, accountsPerPageMax } from './control.ts';
+import { domainsAsked } from './domain.ts';
 import { chooseSecret } from './password.ts';
 
 interface Summary {
@@ -51,13 +52,8 @@ export async function add(call: CommandCall): Promise<number> {
 
 /** Prints page by page: a domain may have millions. */
 export async function list(call: CommandCall): Promise<number> {
-  const only = call.positionals[0];
-  const domains =
-    only === undefined
-      ? (await askCluster<{ domains: string[] }>(call.where, { op: 'domain-list' })).domains
-      : [only];
   const all: string[] = [];
-  for (const domain of domains) {
+  for (const domain of await domainsAsked(call)) {
     let after: string | undefined;
     for (;;) {
       const page: AccountPage = await askCluster(call.where, {

@@ -2,6 +2,7 @@
 import { askCluster } from './admin-client.ts';
 import { type CommandCall, exitCode } from './command.ts';
 import { accountsPerPageMax } from './control.ts';
+import { domainsAsked } from './domain.ts';
 
 interface Alias {
   readonly address: string;
@@ -29,13 +30,8 @@ export async function remove(call: CommandCall): Promise<number> {
 
 /** Page by page, as accounts are. */
 export async function list(call: CommandCall): Promise<number> {
-  const only = call.positionals[0];
-  const domains =
-    only === undefined
-      ? (await askCluster<{ domains: string[] }>(call.where, { op: 'domain-list' })).domains
-      : [only];
   const all: Alias[] = [];
-  for (const domain of domains) {
+  for (const domain of await domainsAsked(call)) {
     for (let after: string | undefined; ; ) {
       const page = await askCluster<{ aliases: Alias[]; more: boolean }>(call.where, {
         ...{ op: 'alias-list', domain, countMax: accountsPerPageMax },

@@ -58,3 +58,10 @@ function lineOf({ name, quotaBytes, quotaMessages, accountsMax }: DomainRecord):
   ];
   return said.length === 0 ? name : `${name}: ${said.join(', ')}`;
 }
+
+/** The domain that was named, or all there are. */
+export async function domainsAsked(call: CommandCall): Promise<readonly string[]> {
+  const only = call.positionals[0];
+  if (only !== undefined) return [only];
+  return (await askCluster<{ domains: string[] }>(call.where, { op: 'domain-list' })).domains;
+}

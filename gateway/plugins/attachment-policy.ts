@@ -9,6 +9,9 @@ import { definePlugin, type MessagePart, pass, quarantine, reject, type Verdict 
 import { contentKind, isProgramName } from './attachment-policy/content-kind.ts';
 import { listZip } from './attachment-policy/zip-listing.ts';
 
+/** What a finding may lead to. */
+const actions = ['pass', 'quarantine', 'reject'] as const;
+
 export default definePlugin({
   name: 'attachment-policy',
   deadline: '30s',
@@ -18,31 +21,31 @@ export default definePlugin({
     programs: {
       kind: 'choice',
       default: 'reject',
-      choices: ['pass', 'quarantine', 'reject'],
+      choices: actions,
       doc: 'Programs and scripts, by content or by name, and archives that hold one.',
     },
     macros: {
       kind: 'choice',
       default: 'quarantine',
-      choices: ['pass', 'quarantine', 'reject'],
+      choices: actions,
       doc: 'Office documents with macros.',
     },
     encrypted: {
       kind: 'choice',
       default: 'quarantine',
-      choices: ['pass', 'quarantine', 'reject'],
+      choices: actions,
       doc: 'Archives with a password.',
     },
     unclear: {
       kind: 'choice',
       default: 'quarantine',
-      choices: ['pass', 'quarantine', 'reject'],
+      choices: actions,
       doc: 'Archives that are broken or beyond the limits.',
     },
     double_names: {
       kind: 'choice',
       default: 'quarantine',
-      choices: ['pass', 'quarantine', 'reject'],
+      choices: actions,
       doc: 'Names that hide what they are: "invoice.pdf.exe", a right-to-left override.',
     },
     archive_bytes_max: { kind: 'size', default: '32MiB', doc: 'Archives up to this size are looked into.' },
